@@ -1,0 +1,47 @@
+# mpelu_add_cpu_kernels(<target> <source>...)
+#
+# Compiles each source once per CPU capability, as ATen does with its own kernels, and links the
+# objects into the target. at::native::DispatchStub picks one of them when the program runs.
+#
+# Of an inline function that several objects carry, the linker keeps the first, and that must be one
+# that every processor can run. So the order of the link is the target's own objects, DEFAULT, AVX2,
+# AVX512: the objects are link items, which follow the target's own, and not its sources.
+#
+# Also sets MPELU_CPU_CAPABILITIES, and defines for each the target mpelu_cpu_<capability>, which
+# holds the flags.
+
+set(MPELU_CPU_CAPABILITIES DEFAULT)
+set(flags_DEFAULT "")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  list(APPEND MPELU_CPU_CAPABILITIES AVX2 AVX512)
+  set(flags_AVX2 -mavx2 -mfma -mf16c)
+  set(flags_AVX512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c)
+endif()
+
+foreach(capability IN LISTS MPELU_CPU_CAPABILITIES)
+  add_library(mpelu_cpu_${capability} INTERFACE)
+  target_compile_options(mpelu_cpu_${capability} INTERFACE ${flags_${capability}})
+  target_compile_definitions(
+    mpelu_cpu_${capability} INTERFACE CPU_CAPABILITY=${capability} CPU_CAPABILITY_${capability})
+endforeach()
+
+function(mpelu_add_cpu_kernels target)
+  # These name the columns of the stub's table, so every file must see the same ones.
+  foreach(capability IN LISTS MPELU_CPU_CAPABILITIES)
+    if(NOT capability STREQUAL "DEFAULT")
+      target_compile_definitions(${target} PRIVATE HAVE_${capability}_CPU_DEFINITION)
+    endif()
+  endforeach()
+
+  foreach(capability IN LISTS MPELU_CPU_CAPABILITIES)
+    set(kernels ${target}_kernels_${capability})
+    add_library(${kernels} OBJECT ${ARGN})
+    foreach(property IN ITEMS COMPILE_DEFINITIONS COMPILE_OPTIONS INCLUDE_DIRECTORIES)
+      set_target_properties(
+        ${kernels} PROPERTIES ${property} "$<TARGET_PROPERTY:${target},${property}>")
+    endforeach()
+    target_link_libraries(
+      ${kernels} PRIVATE mpelu_cpu_${capability} mpelu::torch mpelu_openmp)
+    target_link_libraries(${target} PRIVATE $<TARGET_OBJECTS:${kernels}>)
+  endforeach()
+endfunction()

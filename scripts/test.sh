@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs every test: C++ (ctest), Python (pytest), and a CMake project that uses what is installed.
+# ARGS goes to pytest.
+# shellcheck source-path=SCRIPTDIR
+
+source "${BASH_SOURCE[0]%/*}/build.sh"
+
+build_cpp_tests() {
+  if ! grep -qs "MPELU_BUILD_TESTS:BOOL=ON" "$BUILD/CMakeCache.txt"; then
+    cmake -S . -B "$BUILD" -G Ninja -DMPELU_BUILD_TESTS=ON -DMPELU_BUILD_EXAMPLES=ON \
+      -DMPELU_CUDA="$CUDA" -DPython_EXECUTABLE="$PWD/$VENV_PYTHON"
+  fi
+  cmake --build "$BUILD" --parallel "$MAX_JOBS"
+}
+
+# Python is hidden from it, because a C++ program that uses mpelu needs none.
+test_cmake_consumer() {
+  local folder=$BUILD/cmake_consumer prefix
+  prefix=$("$VENV_PYTHON" -c 'import mpelu; print(mpelu.cmake_prefix_path)')
+  cmake -S tests/cmake_consumer -B "$folder" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" \
+    -DCMAKE_BUILD_TYPE=Release -DCMAKE_DISABLE_FIND_PACKAGE_Python=ON
+  cmake --build "$folder"
+  "$folder/consumer"
+}
+
+say "C++ tests"
+build_cpp_tests
+ctest --test-dir "$BUILD" --output-on-failure
+say "a CMake project that uses the installed mpelu"
+test_cmake_consumer
+say "Python tests"
+"$VENV_PYTHON" -m pytest "${EXTRA_ARGS[@]}"

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__CUDACC__)
+#define MPELU_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define MPELU_HOST_DEVICE inline
+#endif
+
+namespace mpelu::math {
+
+/// The few operations that the formulas need of a number type V and that C++ does not spell the same
+/// way for scalars and SIMD vectors. This primary template is for float and double, on the host and
+/// on the device; vector.h specialises it for at::vec::Vectorized.
+template <typename V>
+struct Real {
+  using Scalar = V;
+  using Mask = bool;
+
+  static MPELU_HOST_DEVICE Mask positive(V x) { return x > V(0); }
+  static MPELU_HOST_DEVICE Mask non_negative(V x) { return x >= V(0); }
+  static MPELU_HOST_DEVICE Mask equal(V a, V b) { return a == b; }
+
+  /// mask ? a : b
+  static MPELU_HOST_DEVICE V select(Mask mask, V a, V b) { return mask ? a : b; }
+
+  /// a * b + c
+  static MPELU_HOST_DEVICE V multiply_add(V a, V b, V c) { return a * b + c; }
+
+  /// The rounding error of the product p = a * b: exactly a * b - p.
+  static MPELU_HOST_DEVICE V product_error(V a, V b, V p) { return std::fma(a, b, -p); }
+
+  /// x held in [low, high]; NaN stays NaN.
+  static MPELU_HOST_DEVICE V clamp(V x, Scalar low, Scalar high) {
+    return x < low ? low : (x > high ? high : x);
+  }
+
+  /// Moves the bits of x, taken as an integer, left by Shift and adds Offset to them.
+  template <int Shift, typename Int>
+  static MPELU_HOST_DEVICE V shift_bits(V x, Int offset) {
+    static_assert(sizeof(Int) == sizeof(V));
+    Int bits;
+    std::memcpy(&bits, &x, sizeof(V));
+    using Unsigned = std::conditional_t<sizeof(V) == 4, uint32_t, uint64_t>;
+    bits = static_cast<Int>((static_cast<Unsigned>(bits) << Shift) + static_cast<Unsigned>(offset));
+    std::memcpy(&x, &bits, sizeof(V));
+    return x;
+  }
+};
+
+}  // namespace mpelu::math

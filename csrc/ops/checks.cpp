@@ -1,0 +1,89 @@
+#include "ops/checks.h"
+
+#include <ATen/MemoryOverlap.h>
+
+namespace mpelu {
+namespace {
+
+bool is_half(at::ScalarType dtype) {
+  return dtype == at::kBFloat16 || dtype == at::kHalf;
+}
+
+void check_parameter(const char* op, const at::Tensor& input, const at::Tensor& parameter,
+                     const char* name, int64_t dim) {
+  const auto channels = input.dim() == 0 ? c10::SymInt(1) : input.sym_size(dim);
+  TORCH_CHECK(parameter.layout() == at::kStrided, op, ": expected ", name,
+              " to be a strided tensor, got layout ", parameter.layout());
+  TORCH_CHECK(parameter.dim() <= 1, op, ": expected ", name,
+              " to be 0-d or 1-d with 1 or C elements, got shape ", parameter.sym_sizes());
+  TORCH_CHECK(parameter.sym_numel() == 1 || parameter.sym_numel() == channels, op, ": expected ",
+              name, " to have 1 element or one for each of the ", channels,
+              " channels in dim ", dim, " of input with shape ", input.sym_sizes(), ", got shape ",
+              parameter.sym_sizes());
+  TORCH_CHECK(parameter.device() == input.device(), op, ": expected ", name,
+              " on the device of input, ", input.device(), ", got ", parameter.device());
+  const bool fits = parameter.scalar_type() == input.scalar_type() ||
+                    (is_half(input.scalar_type()) && parameter.scalar_type() == at::kFloat);
+  TORCH_CHECK(fits, op, ": expected ", name, " to have the dtype of input, ", input.scalar_type(),
+              is_half(input.scalar_type()) ? ", or Float" : "", ", got ", parameter.scalar_type());
+}
+
+}  // namespace
+
+int64_t channel_dim(const char* op, const at::Tensor& input, int64_t dim) {
+  // Fewer than two dimensions: the default, 1, still means the channels.
+  const int64_t low = input.dim() < 2 ? -1 : -input.dim();
+  const int64_t high = input.dim() < 2 ? 1 : input.dim() - 1;
+  TORCH_CHECK(low <= dim && dim <= high, op, ": expected dim in [", low, ", ", high,
+              "] for input with shape ", input.sym_sizes(), ", got ", dim);
+  if (input.dim() < 2) {
+    return 0;
+  }
+  return dim < 0 ? dim + input.dim() : dim;
+}
+
+void check_input(const char* op, const at::Tensor& input, const char* name) {
+  TORCH_CHECK(input.layout() == at::kStrided, op, ": expected ", name,
+              " to be a strided tensor, got layout ", input.layout());
+  const auto dtype = input.scalar_type();
+  TORCH_CHECK(dtype == at::kDouble || dtype == at::kFloat || is_half(dtype), op, ": expected ", name,
+              " of dtype Double, Float, BFloat16 or Half, got ", dtype);
+}
+
+void check_parameters(const char* op, const at::Tensor& input, const at::Tensor& alpha,
+                      const std::optional<at::Tensor>& beta, int64_t dim) {
+  check_input(op, input);
+  const int64_t channels = channel_dim(op, input, dim);
+  check_parameter(op, input, alpha, "alpha", channels);
+  if (beta.has_value()) {
+    check_parameter(op, input, *beta, "beta", channels);
+  }
+}
+
+void check_grad_output(const char* op, const at::Tensor& grad_output, const at::Tensor& input,
+                       const char* input_name) {
+  TORCH_CHECK(grad_output.layout() == at::kStrided, op,
+              ": expected grad_output to be a strided tensor, got layout ", grad_output.layout());
+  TORCH_CHECK(grad_output.sym_sizes() == input.sym_sizes(), op,
+              ": expected grad_output to have the shape of ", input_name, ", ", input.sym_sizes(),
+              ", got ", grad_output.sym_sizes());
+  TORCH_CHECK(grad_output.scalar_type() == input.scalar_type(), op,
+              ": expected grad_output to have the dtype of ", input_name, ", ",
+              input.scalar_type(), ", got ", grad_output.scalar_type());
+  TORCH_CHECK(grad_output.device() == input.device(), op,
+              ": expected grad_output on the device of ", input_name, ", ", input.device(),
+              ", got ", grad_output.device());
+}
+
+void check_inplace(const char* op, const at::Tensor& input) {
+  TORCH_CHECK(at::has_internal_overlap(input) != at::MemOverlap::Yes, op,
+              ": expected input without elements that share memory, got an expanded tensor of shape ",
+              input.sym_sizes(), " and strides ", input.sym_strides(), "; clone() it first");
+}
+
+void check_elu_alpha_not_negative(const char* op, double alpha) {
+  TORCH_CHECK(!(alpha < 0), op,
+              ": expected alpha >= 0, for the gradient is computed from the output; got ", alpha);
+}
+
+}  // namespace mpelu

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+
+// What every backend asks of its arguments, in one place. Each function throws a c10::Error that
+// starts with the operator's name, names the argument and shows what was received. Sizes are read as
+// symbols, so that the same checks serve the Meta kernels under dynamic shapes.
+namespace mpelu {
+
+/// The dimension of the channels, counted from the front: dim, wrapped; 0 for a tensor with fewer
+/// than two dimensions.
+int64_t channel_dim(const char* op, const at::Tensor& input, int64_t dim);
+
+/// input must be a strided tensor of a supported floating point dtype.
+void check_input(const char* op, const at::Tensor& input, const char* name = "input");
+
+/// check_input, and that dim, alpha and beta fit it.
+void check_parameters(const char* op, const at::Tensor& input, const at::Tensor& alpha,
+                      const std::optional<at::Tensor>& beta, int64_t dim);
+
+/// grad_output must have the shape, dtype and device of input.
+void check_grad_output(const char* op, const at::Tensor& grad_output, const at::Tensor& input,
+                       const char* input_name = "input");
+
+/// A tensor to be written in place must not have two elements at one address.
+void check_inplace(const char* op, const at::Tensor& input);
+
+/// ELU's gradient can be told from its output only where alpha >= 0.
+void check_elu_alpha_not_negative(const char* op, double alpha);
+
+}  // namespace mpelu

@@ -1,0 +1,63 @@
+#include <torch/library.h>
+
+#include "ops/cpu/kernels/stubs.h"
+#include "ops/dense.h"
+
+namespace at::native {
+
+DEFINE_DISPATCH(mpelu_elu_backward_stub);
+
+}  // namespace at::native
+
+namespace mpelu {
+namespace {
+
+void run(const at::Tensor& output, const at::Tensor& input, double alpha) {
+  if (input.numel() > 0) {
+    at::native::mpelu_stub(at::kCPU, output, input, cpu::Parameter{.value = alpha},
+                           cpu::Parameter{.value = 1.0}, shared_layout(input));
+  }
+}
+
+at::Tensor elu_cpu(const at::Tensor& input, double alpha) {
+  check_input("elu", input);
+  const auto x = dense(input);
+  auto output = at::empty_like(x);
+  run(output, x, alpha);
+  return output;
+}
+
+at::Tensor& elu_cpu_(at::Tensor& input, double alpha) {
+  check_input("elu_", input);
+  check_elu_alpha_not_negative("elu_", alpha);
+  check_inplace("elu_", input);
+  const auto x = dense(input);
+  run(x, x, alpha);
+  return x.is_same(input) ? input : input.copy_(x);
+}
+
+at::Tensor elu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& input_or_output,
+                            double alpha, bool is_result) {
+  check_input("elu_backward", input_or_output, "input_or_output");
+  check_grad_output("elu_backward", grad_output, input_or_output, "input_or_output");
+  if (is_result) {
+    check_elu_alpha_not_negative("elu_backward", alpha);
+  }
+  const auto x = dense(input_or_output);
+  const auto g = dense_as(grad_output, x);
+  auto grad_input = at::empty_like(x);
+  if (x.numel() > 0) {
+    at::native::mpelu_elu_backward_stub(at::kCPU, grad_input, g, x, alpha, is_result);
+  }
+  return grad_input;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(mpelu, CPU, m) {
+  m.impl("elu", &elu_cpu);
+  m.impl("elu_", &elu_cpu_);
+  m.impl("elu_backward", &elu_backward_cpu);
+}
+
+}  // namespace mpelu

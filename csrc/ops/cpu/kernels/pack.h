@@ -1,0 +1,57 @@
+#pragma once
+
+#include <ATen/OpMathType.h>
+
+#include <array>
+
+#include "math/vector.h"
+
+namespace mpelu::cpu {
+// Another type or function in each build of this file, as Vectorized itself is.
+inline namespace CPU_CAPABILITY {
+
+/// As many elements as one vector register holds, loaded from scalar_t's and widened to the type of
+/// the arithmetic: one vector of it for float and double, two for the half types.
+template <typename scalar_t>
+struct Pack {
+  using T = at::opmath_type<scalar_t>;
+  using V = at::vec::Vectorized<T>;
+  using Stored = at::vec::Vectorized<scalar_t>;
+
+  static constexpr int kVectors = sizeof(T) / sizeof(scalar_t);
+  static constexpr int64_t kSize = Stored::size();
+
+  std::array<V, kVectors> vectors;
+
+  /// Loads count <= kSize elements; the others are zero.
+  static Pack load(const scalar_t* data, int64_t count = kSize) {
+    const Stored stored = count == kSize ? Stored::loadu(data) : Stored::loadu(data, count);
+    if constexpr (kVectors == 1) {
+      return {{stored}};
+    } else {
+      const auto [low, high] = at::vec::convert_to_float<scalar_t>(stored);
+      return {{low, high}};
+    }
+  }
+
+  void store(scalar_t* data, int64_t count = kSize) const {
+    const Stored stored = narrowed();
+    if (count == kSize) {
+      stored.store(data);
+    } else {
+      stored.store(data, static_cast<int>(count));
+    }
+  }
+
+ private:
+  Stored narrowed() const {
+    if constexpr (kVectors == 1) {
+      return vectors[0];
+    } else {
+      return at::vec::convert_from_float<scalar_t>(vectors[0], vectors[1]);
+    }
+  }
+};
+
+}  // namespace CPU_CAPABILITY
+}  // namespace mpelu::cpu

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <tuple>
+
+// The operators written in ATen's own differentiable ones. Slower than the kernels, but every
+// transform knows how to go through them: vmap, forward mode and higher derivatives use these.
+namespace mpelu::formula {
+
+at::Tensor elu(const at::Tensor& input, double alpha);
+at::Tensor& elu_(at::Tensor& input, double alpha);
+at::Tensor elu_backward(const at::Tensor& grad_output, const at::Tensor& input_or_output,
+                        double alpha, bool is_result);
+
+at::Tensor mpelu(const at::Tensor& input, const at::Tensor& alpha,
+                 const std::optional<at::Tensor>& beta, int64_t dim);
+at::Tensor& mpelu_(at::Tensor& input, const at::Tensor& alpha,
+                   const std::optional<at::Tensor>& beta, int64_t dim);
+std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward(const at::Tensor& grad_output,
+                                                              const at::Tensor& input,
+                                                              const at::Tensor& alpha,
+                                                              const std::optional<at::Tensor>& beta,
+                                                              int64_t dim);
+
+}  // namespace mpelu::formula

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <ATen/FunctionalTensorWrapper.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+
+#include <type_traits>
+
+namespace mpelu {
+
+inline at::Tensor without_wrapper(const at::Tensor& tensor) {
+  if (!at::functionalization::impl::isFunctionalTensor(tensor)) {
+    return tensor;
+  }
+  at::functionalization::impl::sync(tensor);
+  return at::functionalization::impl::from_functional_tensor(tensor);
+}
+inline std::optional<at::Tensor> without_wrapper(const std::optional<at::Tensor>& tensor) {
+  return tensor ? std::optional(without_wrapper(*tensor)) : std::nullopt;
+}
+template <typename T>
+  requires std::is_arithmetic_v<T>
+T without_wrapper(T number) {
+  return number;
+}
+
+/// An in-place operator for torch.compile's functionalization: what it writes becomes the new value of
+/// input, computed by the operator's out-of-place twin. Torch does this by itself only for operators
+/// whose results are not their arguments.
+template <typename Operator, typename... Args>
+at::Tensor& functionalize_inplace(Operator out_of_place, at::Tensor& input, const Args&... args) {
+  const auto inner = without_wrapper(input);
+  at::Tensor output;
+  {
+    const at::AutoDispatchSkipFunctionalize guard;
+    output = out_of_place(inner, without_wrapper(args)...);
+  }
+  at::functionalization::impl::replace_(input, output);
+  at::functionalization::impl::commit_update(input);
+  at::functionalization::impl::sync(input);
+  return input;
+}
+
+}  // namespace mpelu

@@ -1,0 +1,20 @@
+#include <mpelu/ops.h>
+#include <torch/library.h>
+
+#include "ops/functionalize/inplace.h"
+
+namespace mpelu {
+namespace {
+
+at::Tensor& mpelu_functionalize_(at::Tensor& input, const at::Tensor& alpha,
+                                 const std::optional<at::Tensor>& beta, int64_t dim) {
+  return functionalize_inplace(&mpelu, input, alpha, beta, dim);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(mpelu, Functionalize, m) {
+  m.impl("mpelu_", &mpelu_functionalize_);
+}
+
+}  // namespace mpelu

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstdint>
+
+namespace mpelu {
+
+/// A dense tensor as it lies in memory, [outer, channels, inner]. Every non-overlapping dense tensor
+/// is of this form for any channel dimension: inner is that dimension's stride, so that inner = 1 is
+/// channels last. One channel stands for parameters that all elements share: [1, 1, numel].
+struct Layout {
+  int64_t outer;
+  int64_t channels;
+  int64_t inner;
+
+  int64_t numel() const { return outer * channels * inner; }
+};
+
+}  // namespace mpelu

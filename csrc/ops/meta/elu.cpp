@@ -1,0 +1,39 @@
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+#include "ops/checks.h"
+
+namespace mpelu {
+namespace {
+
+at::Tensor elu_meta(const at::Tensor& input, double /*alpha*/) {
+  check_input("elu", input);
+  return at::empty_like(input);
+}
+
+at::Tensor& elu_meta_(at::Tensor& input, double alpha) {
+  check_input("elu_", input);
+  check_elu_alpha_not_negative("elu_", alpha);
+  check_inplace("elu_", input);
+  return input;
+}
+
+at::Tensor elu_backward_meta(const at::Tensor& grad_output, const at::Tensor& input_or_output,
+                             double alpha, bool is_result) {
+  check_input("elu_backward", input_or_output, "input_or_output");
+  check_grad_output("elu_backward", grad_output, input_or_output, "input_or_output");
+  if (is_result) {
+    check_elu_alpha_not_negative("elu_backward", alpha);
+  }
+  return at::empty_like(input_or_output);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(mpelu, Meta, m) {
+  m.impl("elu", &elu_meta);
+  m.impl("elu_", &elu_meta_);
+  m.impl("elu_backward", &elu_backward_meta);
+}
+
+}  // namespace mpelu

@@ -1,0 +1,40 @@
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+#include "ops/checks.h"
+
+namespace mpelu {
+namespace {
+
+at::Tensor mpelu_meta(const at::Tensor& input, const at::Tensor& alpha,
+                      const std::optional<at::Tensor>& beta, int64_t dim) {
+  check_parameters("mpelu", input, alpha, beta, dim);
+  return at::empty_like(input);
+}
+
+at::Tensor& mpelu_meta_(at::Tensor& input, const at::Tensor& alpha,
+                        const std::optional<at::Tensor>& beta, int64_t dim) {
+  check_parameters("mpelu_", input, alpha, beta, dim);
+  check_inplace("mpelu_", input);
+  return input;
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_meta(
+    const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& alpha,
+    const std::optional<at::Tensor>& beta, int64_t dim) {
+  check_parameters("mpelu_backward", input, alpha, beta, dim);
+  check_grad_output("mpelu_backward", grad_output, input);
+  return {at::empty_like(input), at::empty_like(alpha),
+          beta ? at::empty_like(*beta) : at::empty({0}, alpha.options())};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(mpelu, Meta, m) {
+  m.impl("mpelu", &mpelu_meta);
+  m.impl("mpelu_", &mpelu_meta_);
+  m.impl("mpelu_backward", &mpelu_backward_meta);
+}
+
+}  // namespace mpelu

@@ -1,0 +1,20 @@
+#include <torch/library.h>
+
+// Every operator of the library, once.
+TORCH_LIBRARY(mpelu, m) {
+  const std::vector<at::Tag> tags = {at::Tag::pt2_compliant_tag};
+
+  m.def("elu(Tensor input, float alpha=1.0) -> Tensor", tags);
+  m.def("elu_(Tensor(a!) input, float alpha=1.0) -> Tensor(a!)", tags);
+  m.def(
+      "elu_backward(Tensor grad_output, Tensor input_or_output, float alpha=1.0, "
+      "bool is_result=False) -> Tensor",
+      tags);
+
+  m.def("mpelu(Tensor input, Tensor alpha, Tensor? beta=None, int dim=1) -> Tensor", tags);
+  m.def("mpelu_(Tensor(a!) input, Tensor alpha, Tensor? beta=None, int dim=1) -> Tensor(a!)", tags);
+  m.def(
+      "mpelu_backward(Tensor grad_output, Tensor input, Tensor alpha, Tensor? beta=None, int dim=1) "
+      "-> (Tensor grad_input, Tensor grad_alpha, Tensor grad_beta)",
+      tags);
+}

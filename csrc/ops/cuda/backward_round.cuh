@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+
+#include "math/mpelu.h"
+#include "ops/cuda/element.cuh"
+#include "ops/cuda/geometry.h"
+#include "ops/cuda/reduce.cuh"
+
+namespace mpelu::cuda {
+
+/// What a thread has in flight in one round of its loop: the same accesses to both tensors.
+template <typename scalar_t, int N>
+class BackwardRound {
+ public:
+  static constexpr int kUnroll = unroll(N);
+
+  /// Starts access u, at `offset`. One that does not exist gives nothing to alpha and beta, whatever
+  /// they are: its input is above zero.
+  __device__ void load(int u, const Pack<scalar_t, N>* grad_output, const Pack<scalar_t, N>* input,
+                       int64_t offset, bool exists) {
+    offsets_[u] = offset;
+    exists_[u] = exists;
+    inputs_[u] = cuda::load(input + offset, exists, narrow<scalar_t>(1.0f));
+    grads_[u] = cuda::load(grad_output + offset, exists, narrow<scalar_t>(0.0f));
+  }
+
+  /// Computes the gradients of access u: the input's are kept, those of alpha and beta passed to
+  /// add(i, sums) for each element i.
+  template <typename V, typename Add>
+  __device__ void compute(int u, const V (&alphas)[N], const V (&betas)[N], Add add) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      scalar_t& grad = grads_[u].values[i];
+      const auto gradient =
+          math::backward(widen(grad), widen(inputs_[u].values[i]), alphas[i], betas[i]);
+      grad = narrow<scalar_t>(gradient.input);
+      add(i, Sums<V>{gradient.alpha, gradient.beta});
+    }
+  }
+
+  __device__ void store(int u, Pack<scalar_t, N>* grad_input) const {
+    if (exists_[u]) {
+      grad_input[offsets_[u]] = grads_[u];
+    }
+  }
+
+ private:
+  Pack<scalar_t, N> grads_[kUnroll];
+  Pack<scalar_t, N> inputs_[kUnroll];
+  int64_t offsets_[kUnroll];
+  bool exists_[kUnroll];
+};
+
+}  // namespace mpelu::cuda

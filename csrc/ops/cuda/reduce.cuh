@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+
+#include "ops/cuda/element.cuh"
+
+namespace mpelu::cuda {
+
+/// Contributions to the gradients of alpha and beta.
+template <typename T>
+struct Sums {
+  T alpha;
+  T beta;
+
+  template <typename U>
+  __device__ Sums& operator+=(const Sums<U>& other) {
+    alpha += other.alpha;
+    beta += other.beta;
+    return *this;
+  }
+};
+
+/// Adds up the values of a block of `width` x `height` threads over its height, pairwise in a fixed
+/// order. The first `width` threads get the sums, the others what is of no use. Once per kernel.
+template <int kThreads, typename T, int N>
+__device__ void reduce_block(T (&values)[N], int width, int height) {
+  __shared__ T shared[N][kThreads];
+  const int thread = threadIdx.x;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    shared[i][thread] = values[i];
+  }
+  while (height > 1) {
+    __syncthreads();
+    const int half = (height + 1) / 2;
+    if (thread < (height - half) * width) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        shared[i][thread] += shared[i][thread + half * width];
+      }
+    }
+    height = half;
+  }
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    values[i] = shared[i][thread];
+  }
+}
+
+/// Where a kernel's sums go: to the gradients where there is one sum per parameter, else to the
+/// workspace, as [splits, columns] for alpha and the same for beta.
+template <typename param_t>
+struct SumOutput {
+  double* alpha_sums;
+  double* beta_sums;
+  param_t* grad_alpha;
+  param_t* grad_beta;
+
+  __device__ void store(int64_t place, const Sums<double>& sums) const {
+    if (alpha_sums != nullptr) {
+      alpha_sums[place] = sums.alpha;
+    } else {
+      grad_alpha[place] = narrow<param_t>(sums.alpha);
+    }
+    if (beta_sums != nullptr) {
+      beta_sums[place] = sums.beta;
+    } else if (grad_beta != nullptr) {
+      grad_beta[place] = narrow<param_t>(sums.beta);
+    }
+  }
+};
+
+}  // namespace mpelu::cuda

@@ -1,0 +1,84 @@
+r"""The activations as functions of tensors.
+
+They work on the CPU and on CUDA, for any rank and strides, in float64, float32, bfloat16 and
+float16. They are differentiable (twice, and in forward mode) and work under :mod:`torch.func`,
+:func:`torch.compile` and :func:`torch.export.export`.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["elu", "mpelu", "spelu"]
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    r"""Exponential linear unit: ``x`` where x > 0, else ``alpha * expm1(x)``.
+
+    Source: Clevert et al. 2016 (arXiv:1511.07289); Caffe's ELU layer. With ``alpha = 0`` this is
+    exactly ReLU.
+
+    Args:
+        input: floating-point tensor of any shape.
+        alpha: the value that the negative part saturates at, negated.
+        inplace: overwrite ``input``; needs ``alpha >= 0``.
+
+    Returns:
+        Tensor: of the shape and dtype of ``input``; ``input`` itself if ``inplace``.
+
+    Example::
+
+        >>> mpelu.functional.elu(torch.tensor([-1.0, 0.0, 2.0]))
+        tensor([-0.6321,  0.0000,  2.0000])
+    """
+    op = torch.ops.mpelu.elu_ if inplace else torch.ops.mpelu.elu
+    output: Tensor = op(input, alpha)
+    return output
+
+
+def spelu(input: Tensor, alpha: Tensor, dim: int = 1) -> Tensor:
+    r"""ELU with a learned ``alpha``, one for all or one per channel.
+
+    The same as :func:`mpelu` with ``beta = 1``. Source: Li et al. 2016 (arXiv:1606.00305), where
+    it is one half of the naive composition of MPELU.
+
+    Args:
+        input: floating-point tensor of any shape, with C channels in dimension ``dim``.
+        alpha: of shape (), (1,) or (C,); of the dtype of ``input``, or float32 where that is
+            bfloat16 or float16.
+        dim: the channel dimension. A 1-d or 0-d input has its channels in dimension 0.
+
+    Returns:
+        Tensor: of the shape and dtype of ``input``.
+
+    Example::
+
+        >>> mpelu.functional.spelu(torch.tensor([[-1.0, -1.0]]), torch.tensor([0.5, 2.0]))
+        tensor([[-0.3161, -1.2642]])
+    """
+    output: Tensor = torch.ops.mpelu.mpelu(input, alpha, None, dim)
+    return output
+
+
+def mpelu(input: Tensor, alpha: Tensor, beta: Tensor, dim: int = 1) -> Tensor:
+    r"""Multiple parametric ELU: ``x`` where x > 0, else ``alpha_c * expm1(beta_c * x)``.
+
+    Source: Li et al. 2016 (arXiv:1606.00305); Caffe's M2PELU layer, Torch7's nn.MPELU.
+
+    Args:
+        input: floating-point tensor of any shape, with C channels in dimension ``dim``.
+        alpha: of shape (), (1,) or (C,); of the dtype of ``input``, or float32 where that is
+            bfloat16 or float16.
+        beta: as ``alpha``; the two may differ in shape.
+        dim: the channel dimension. A 1-d or 0-d input has its channels in dimension 0.
+
+    Returns:
+        Tensor: of the shape and dtype of ``input``.
+
+    Example::
+
+        >>> alpha, beta = torch.tensor([0.5, 2.0]), torch.tensor([1.0])
+        >>> mpelu.functional.mpelu(torch.tensor([[-1.0, -1.0]]), alpha, beta)
+        tensor([[-0.3161, -1.2642]])
+    """
+    output: Tensor = torch.ops.mpelu.mpelu(input, alpha, beta, dim)
+    return output

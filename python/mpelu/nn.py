@@ -1,0 +1,200 @@
+r"""The activations as modules: :class:`ELU`, :class:`SPELU` and :class:`MPELU`."""
+
+from typing import SupportsIndex
+
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter
+from torch.nn.init import constant_
+
+from mpelu import _validate
+from mpelu import functional as F
+
+__all__ = ["ELU", "MPELU", "SPELU"]
+
+
+class ELU(Module):
+    r"""Exponential linear unit with a fixed alpha.
+
+    .. math::
+        \text{ELU}(x) = \begin{cases}
+            x & \text{if } x > 0 \\
+            \alpha \, (e^x - 1) & \text{if } x \le 0
+        \end{cases}
+
+    Source: Clevert et al. 2016 (arXiv:1511.07289); Caffe's ELU layer. With ``alpha = 0`` this is
+    exactly ReLU.
+
+    Args:
+        alpha: the value that the negative part saturates at, negated. Default: 1.0
+        inplace: overwrite the input; needs ``alpha >= 0``. Default: ``False``
+
+    Shape:
+        - Input: any shape.
+        - Output: the same shape.
+
+    Example::
+
+        >>> m = mpelu.ELU()
+        >>> output = m(torch.randn(2))
+    """
+
+    alpha: float
+    inplace: bool
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        self.alpha = _validate.finite("alpha", alpha)
+        self.inplace = inplace
+        if inplace and self.alpha < 0:
+            raise ValueError(f"alpha must be >= 0 where inplace is True, got {alpha}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Applies the activation."""
+        return F.elu(input, self.alpha, self.inplace)
+
+    def extra_repr(self) -> str:
+        """The settings that the module's representation shows."""
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
+
+
+class ParametricELU(Module):
+    """Base of the activations with learned parameters, each of ``num_parameters`` elements.
+
+    A subclass passes its parameters by name, with the value that each starts from.
+    """
+
+    num_parameters: int
+    dim: int
+
+    def __init__(
+        self,
+        num_parameters: SupportsIndex,
+        dim: SupportsIndex,
+        device: torch.types.Device,
+        dtype: torch.dtype | None,
+        **initial: float,
+    ) -> None:
+        super().__init__()
+        self.num_parameters = _validate.positive_integer("num_parameters", num_parameters)
+        self.dim = _validate.integer("dim", dim)
+        self.initial = {name: _validate.finite(name, value) for name, value in initial.items()}
+        for name in initial:
+            value = torch.empty(self.num_parameters, device=device, dtype=dtype)
+            self.register_parameter(name, Parameter(value))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Sets the parameters to the values that the module was made with."""
+        for name, value in self.initial.items():
+            constant_(self.get_parameter(name), value)
+
+    def extra_repr(self) -> str:
+        """The settings that the module's representation shows."""
+        dim = "" if self.dim == 1 else f", dim={self.dim}"
+        return f"num_parameters={self.num_parameters}{dim}"
+
+
+class SPELU(ParametricELU):
+    r"""ELU with a learned alpha, shared by all channels or one for each.
+
+    .. math::
+        \text{SPELU}(x) = \begin{cases}
+            x & \text{if } x > 0 \\
+            \alpha_c \, (e^x - 1) & \text{if } x \le 0
+        \end{cases}
+
+    Source: Li et al. 2016 (arXiv:1606.00305), where it is one half of the naive composition of
+    MPELU. The same as :class:`MPELU` with a fixed ``beta = 1``.
+
+    Args:
+        num_parameters: 1 (shared by all channels) or the number of channels. Default: 1
+        alpha: the value that alpha starts from. Default: 1.0
+        dim: the channel dimension; a 1-d or 0-d input has its channels in dimension 0. Default: 1
+        device: where the parameter lives.
+        dtype: the parameter's dtype; float32 also serves bfloat16 and float16 inputs.
+
+    Shape:
+        - Input: any shape, with the channels in dimension ``dim``.
+        - Output: the same shape.
+
+    Attributes:
+        alpha (Parameter): of shape (``num_parameters``,). Weight decay pulls it to 0, which is
+            ReLU; see :func:`mpelu.optim.param_groups`.
+
+    Example::
+
+        >>> m = mpelu.SPELU(16)
+        >>> output = m(torch.randn(8, 16, 32, 32))
+    """
+
+    alpha: Parameter
+
+    def __init__(
+        self,
+        num_parameters: SupportsIndex = 1,
+        alpha: float = 1.0,
+        dim: SupportsIndex = 1,
+        device: torch.types.Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(num_parameters, dim, device, dtype, alpha=alpha)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Applies the activation."""
+        return F.spelu(input, self.alpha, self.dim)
+
+
+class MPELU(ParametricELU):
+    r"""Multiple parametric ELU: alpha and beta are learned, shared by all channels or one for each.
+
+    .. math::
+        \text{MPELU}(x) = \begin{cases}
+            x & \text{if } x > 0 \\
+            \alpha_c \, (e^{\beta_c x} - 1) & \text{if } x \le 0
+        \end{cases}
+
+    It spans the rectified units and the exponential ones: alpha = 0 is ReLU, alpha = beta = 1 is
+    ELU, and a small beta with a large alpha comes near to PReLU with the slope alpha * beta.
+    Source: Li et al. 2016 (arXiv:1606.00305); Caffe's M2PELU layer, Torch7's nn.MPELU.
+
+    Args:
+        num_parameters: 1 (shared by all channels) or the number of channels. Default: 1
+        alpha: the value that alpha starts from. Default: 1.0
+        beta: the value that beta starts from. Default: 1.0
+        dim: the channel dimension; a 1-d or 0-d input has its channels in dimension 0. Default: 1
+        device: where the parameters live.
+        dtype: the parameters' dtype; float32 also serves bfloat16 and float16 inputs.
+
+    Shape:
+        - Input: any shape, with the channels in dimension ``dim``.
+        - Output: the same shape.
+
+    Attributes:
+        alpha (Parameter): of shape (``num_parameters``,).
+        beta (Parameter): of shape (``num_parameters``,). For both, see
+            :func:`mpelu.optim.param_groups` for the learning rate and weight decay.
+
+    Example::
+
+        >>> m = mpelu.MPELU(16, alpha=0.25)
+        >>> output = m(torch.randn(8, 16, 32, 32))
+    """
+
+    alpha: Parameter
+    beta: Parameter
+
+    def __init__(
+        self,
+        num_parameters: SupportsIndex = 1,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        dim: SupportsIndex = 1,
+        device: torch.types.Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(num_parameters, dim, device, dtype, alpha=alpha, beta=beta)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Applies the activation."""
+        return F.mpelu(input, self.alpha, self.beta, self.dim)

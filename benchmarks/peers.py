@@ -1,0 +1,76 @@
+"""What is compared: every way in which a user of torch could compute the activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import mpelu.functional as MF
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One case's tensors; alpha and beta have one element for each channel."""
+
+    x: Tensor
+    alpha: Tensor
+    beta: Tensor
+    grad_output: Tensor
+
+    def broadcast(self, parameter: Tensor) -> Tensor:
+        """parameter in a shape that broadcasts along dimension 1 of x."""
+        return parameter.view(-1, *[1] * (self.x.dim() - 2))
+
+
+def eager_formula(inputs: Inputs) -> Tensor:
+    alpha, beta = inputs.broadcast(inputs.alpha), inputs.broadcast(inputs.beta)
+    negative = torch.where(inputs.x > 0, 0.0, inputs.x)
+    return torch.where(inputs.x > 0, inputs.x, alpha * torch.expm1(beta * negative))
+
+
+def naive_v1(inputs: Inputs) -> Tensor:
+    """PReLU(beta) -> ELU(1) -> PReLU(alpha), as the paper describes MPELU."""
+    return F.prelu(F.elu(F.prelu(inputs.x, inputs.beta)), inputs.alpha)
+
+
+def naive_v2(inputs: Inputs) -> Tensor:
+    """PReLU(beta) -> SPELU(alpha)."""
+    return MF.spelu(F.prelu(inputs.x, inputs.beta), inputs.alpha)
+
+
+_compiled_formula = torch.compile(eager_formula, fullgraph=True)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An implementation: its function, and which of x, alpha, beta it computes gradients for."""
+
+    name: str
+    forward: Callable[[Inputs], Tensor]
+    learns: tuple[str, ...] = ()
+
+    def differentiable(self, inputs: Inputs) -> list[Tensor]:
+        return [inputs.x, *(getattr(inputs, name) for name in self.learns)]
+
+
+#: The cost of reading the input and writing the output: no forward can be faster.
+FORWARD_LIMIT = "clone (limit)"
+#: Two tensors read and one written, as every backward has to.
+BACKWARD_LIMIT = "add (limit)"
+
+PEERS = (
+    Peer("torch relu", lambda i: F.relu(i.x)),
+    Peer("torch elu", lambda i: F.elu(i.x)),
+    Peer("torch prelu", lambda i: F.prelu(i.x, i.alpha), ("alpha",)),
+    Peer("formula, eager", eager_formula, ("alpha", "beta")),
+    Peer("formula, torch.compile", _compiled_formula, ("alpha", "beta")),
+    Peer("naive v1", naive_v1, ("alpha", "beta")),
+    Peer("naive v2", naive_v2, ("alpha", "beta")),
+    Peer("mpelu.elu", lambda i: MF.elu(i.x)),
+    Peer("mpelu.spelu", lambda i: MF.spelu(i.x, i.alpha), ("alpha",)),
+    Peer("mpelu.mpelu", lambda i: MF.mpelu(i.x, i.alpha, i.beta), ("alpha", "beta")),
+)

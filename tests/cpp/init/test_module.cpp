@@ -1,0 +1,149 @@
+#include <mpelu/init.h>
+#include <mpelu/nn.h>
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "../catch.h"
+#include "../stack.h"
+
+using mpelu::init::Distribution;
+using mpelu::init::FanMode;
+using mpelu::init::taylor_init_;
+using torch::nn::Sequential;
+
+namespace {
+
+at::Generator generator() { return at::detail::createCPUGenerator(7); }
+
+/// The slope alpha * beta that a weight was filled for, as its generator's first draws tell.
+double slope_of(const at::Tensor& weight, FanMode mode = FanMode::FanIn) {
+  const auto relu = mpelu::init::taylor_normal_(torch::empty_like(weight), 0, 1, mode, generator());
+  const double ratio = (relu / weight).mean().item<double>();
+  return std::sqrt(ratio * ratio - 1);
+}
+
+/// Initialises a model and returns the slope that its first layer was filled for.
+double first_slope(Sequential model) {
+  taylor_init_(*model, std::nullopt, std::nullopt, FanMode::FanIn, Distribution::Normal,
+               generator());
+  return slope_of(model->parameters()[0].detach());
+}
+
+/// A container whose order of execution cannot be seen.
+struct OpaqueImpl : torch::nn::Module {
+  explicit OpaqueImpl(Stack inner) { register_module("inner", inner); }
+  at::Tensor forward(at::Tensor x) { return x; }
+};
+TORCH_MODULE(Opaque);
+
+}  // namespace
+
+CATCH_TEST_CASE("taylor_init_ fills a weight for the activation that follows", "[init]") {
+  mpelu::nn::MPELU per_channel(2);
+  mpelu::nn::SPELU shared(mpelu::nn::SPELUOptions().alpha(0.5));
+  {
+    const torch::NoGradGuard no_grad;
+    per_channel->alpha.copy_(torch::tensor({1.0, 3.0}));
+    per_channel->beta.copy_(torch::tensor({2.0, 1.0}));
+  }
+  const auto linear = [] { return torch::nn::Linear(3, 2); };
+  struct Case {
+    const char* name;
+    Sequential model;
+    double slope;
+  };
+  for (auto [name, model, slope] : {
+           Case{"MPELU", Sequential(linear(), per_channel), std::sqrt((4.0 + 9.0) / 2)},
+           Case{"SPELU", Sequential(linear(), shared), 0.5},
+           Case{"ELU", Sequential(linear(), mpelu::nn::ELU(0.3)), 0.3},
+           Case{"torch's ELU",
+                Sequential(linear(), torch::nn::ELU(torch::nn::ELUOptions().alpha(2))), 2.0},
+           Case{"PReLU",
+                Sequential(linear(), torch::nn::PReLU(torch::nn::PReLUOptions().init(0.4))), 0.4},
+           Case{"LeakyReLU",
+                Sequential(linear(), torch::nn::LeakyReLU(
+                                         torch::nn::LeakyReLUOptions().negative_slope(0.1))),
+                0.1},
+           Case{"ReLU", Sequential(linear(), torch::nn::ReLU()), 0.0},
+           Case{"past other layers",
+                Sequential(torch::nn::Conv1d(3, 2, 3), torch::nn::BatchNorm1d(2),
+                           torch::nn::Dropout(), torch::nn::MaxPool1d(2), torch::nn::Identity(),
+                           torch::nn::Flatten(), shared),
+                0.5},
+           Case{"in another Sequential", Sequential(Stack(linear()), Stack(shared)), 0.5},
+       }) {
+    CATCH_CAPTURE(name);
+    CATCH_CHECK(std::abs(first_slope(model) - slope) < 1e-3);
+  }
+}
+
+CATCH_TEST_CASE("taylor_init_ fills every kind of layer by its own fan and zeroes the bias",
+                "[init]") {
+  const auto activation = [] { return torch::nn::ReLU(); };
+  struct Case {
+    const char* name;
+    Sequential model;
+    FanMode mode;  // the fan_in of this layer, in terms of its weight's shape
+  };
+  for (auto [name, model, mode] : {
+           Case{"Linear", Sequential(torch::nn::Linear(3, 2), activation()), FanMode::FanIn},
+           Case{"Conv1d", Sequential(torch::nn::Conv1d(3, 2, 5), activation()), FanMode::FanIn},
+           Case{"Conv2d", Sequential(torch::nn::Conv2d(3, 2, 5), activation()), FanMode::FanIn},
+           Case{"Conv3d", Sequential(torch::nn::Conv3d(3, 2, 5), activation()), FanMode::FanIn},
+           Case{"ConvTranspose1d", Sequential(torch::nn::ConvTranspose1d(3, 2, 5), activation()),
+                FanMode::FanOut},
+           Case{"ConvTranspose2d", Sequential(torch::nn::ConvTranspose2d(3, 2, 5), activation()),
+                FanMode::FanOut},
+           Case{"ConvTranspose3d", Sequential(torch::nn::ConvTranspose3d(3, 2, 5), activation()),
+                FanMode::FanOut},
+       }) {
+    CATCH_CAPTURE(name);
+    for (const auto distribution : {Distribution::Normal, Distribution::Uniform}) {
+      taylor_init_(*model, std::nullopt, std::nullopt, FanMode::FanIn, distribution, generator());
+      const auto parameters = model->parameters();
+      const auto fill = distribution == Distribution::Normal ? mpelu::init::taylor_normal_
+                                                             : mpelu::init::taylor_uniform_;
+      const auto expected = fill(torch::empty_like(parameters[0]), 0, 1, mode, generator());
+      CATCH_CHECK(at::equal(parameters[0], expected));
+      CATCH_CHECK(at::equal(parameters[1], torch::zeros_like(parameters[1])));
+    }
+  }
+}
+
+CATCH_TEST_CASE("taylor_init_ uses its arguments where it cannot tell the activation", "[init]") {
+  using mpelu::nn::ELU;
+  struct Case {
+    const char* name;
+    Sequential model;
+    const char* layer;
+  };
+  for (auto [name, model, layer] : {
+           Case{"the last layer", Sequential(torch::nn::Linear(3, 2)), "'0'"},
+           Case{"two layers in a row",
+                Sequential(torch::nn::Linear(3, 2), torch::nn::Linear(2, 2), ELU()), "'0'"},
+           Case{"an unknown activation", Sequential(torch::nn::Linear(3, 2), torch::nn::Tanh()),
+                "'0'"},
+           Case{"a container's end",
+                Sequential(Opaque(Stack(torch::nn::Linear(3, 2))), ELU()), "'0.inner.0'"},
+           Case{"a container's start",
+                Sequential(torch::nn::Linear(3, 2), Opaque(Stack(ELU()))), "'0'"},
+       }) {
+    CATCH_CAPTURE(name);
+    const auto before = model->parameters()[0].clone();
+    CATCH_CHECK_THAT(error_of([&] { taylor_init_(*model); }),
+                     Catch::Matchers::ContainsSubstring(layer));
+    CATCH_CHECK(at::equal(model->parameters()[0], before));
+
+    taylor_init_(*model, 0.5, 3.0, FanMode::FanIn, Distribution::Normal, generator());
+    CATCH_CHECK(std::abs(slope_of(model->parameters()[0].detach()) - 1.5) < 1e-3);
+  }
+}
+
+CATCH_TEST_CASE("taylor_init_ takes alpha and beta together", "[init]") {
+  Sequential model(torch::nn::Linear(3, 2));
+  CATCH_CHECK(error_of([&] { taylor_init_(*model, 0.5); }) ==
+              "alpha and beta go together, got alpha alone");
+  CATCH_CHECK(error_of([&] { taylor_init_(*model, std::nullopt, 0.5); }) ==
+              "alpha and beta go together, got beta alone");
+}

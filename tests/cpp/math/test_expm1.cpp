@@ -1,0 +1,115 @@
+#include "math/expm1.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "../catch.h"
+#include "math/vector.h"
+
+namespace {
+
+template <typename T>
+constexpr T kInfinity = std::numeric_limits<T>::infinity();
+
+/// expm1 and exp of one number, computed in V: the number type itself or a vector of it.
+template <typename V, typename T = typename mpelu::math::Real<V>::Scalar>
+mpelu::math::Exponential<T> exponential(T z, T beta = 1) {
+  const auto result = mpelu::math::exponential_of_product(V(beta), V(z));
+  if constexpr (std::is_same_v<V, T>) {
+    return result;
+  } else {
+    T expm1[V::size()], exp[V::size()];
+    result.expm1.store(expm1);
+    result.exp.store(exp);
+    return {expm1[V::size() - 1], exp[V::size() - 1]};
+  }
+}
+
+/// The distance between a result and the exact value, in units of the last place.
+template <typename T>
+double ulps(T actual, long double exact) {
+  const T rounded = std::abs(static_cast<T>(exact));
+  if (std::isinf(rounded) || std::isinf(actual)) {
+    return actual == static_cast<T>(exact) ? 0.0 : kInfinity<double>;
+  }
+  const long double unit = std::nextafter(rounded, kInfinity<T>) - rounded;
+  return static_cast<double>(std::abs(actual - exact) / unit);
+}
+
+/// Calls function with numbers of every magnitude, denormals too, and with an even grid over what does
+/// not overflow; with their negatives if sign is -1.
+template <typename T, typename Function>
+void for_many_numbers(T sign, const Function& function) {
+  using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+  constexpr int kSteps = 300'000;
+  const auto largest = std::bit_cast<Bits>(std::numeric_limits<T>::max());
+  const T end = std::log(std::numeric_limits<T>::max());
+  for (int i = 0; i <= kSteps; ++i) {
+    function(sign * std::bit_cast<T>(static_cast<Bits>(largest / kSteps * i)));
+    function(sign * end * i / kSteps);
+  }
+}
+
+}  // namespace
+
+CATCH_TEMPLATE_TEST_CASE("expm1 and exp are correct to 1.5 units in the last place", "[math]", float,
+                         double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using T = typename mpelu::math::Real<TestType>::Scalar;
+  for (const T sign : {T(-1), T(1)}) {
+    double expm1_error = 0;
+    double exp_error = 0;
+    for_many_numbers(sign, [&](T z) {
+      const auto [expm1, exp] = exponential<TestType>(z);
+      const auto exact = static_cast<long double>(z);
+      expm1_error = std::max(expm1_error, ulps(expm1, std::expm1(exact)));
+      if (std::exp(z) >= 2 * std::numeric_limits<T>::min()) {
+        exp_error = std::max(exp_error, ulps(exp, std::exp(exact)));
+      }
+    });
+    CATCH_CHECK(expm1_error < 1.5);
+    CATCH_CHECK(exp_error < 1.5);
+  }
+}
+
+CATCH_TEMPLATE_TEST_CASE("the exponentials are exact near 0 and out of range", "[math]", float, double,
+                         at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using T = typename mpelu::math::Real<TestType>::Scalar;
+  constexpr T kTiny = std::numeric_limits<T>::min();
+  struct Case {
+    T z, expm1, exp;
+  };
+  for (const auto& [z, expm1, exp] : {
+           Case{0, 0, 1},
+           Case{kTiny, kTiny, 1},
+           Case{-kTiny, -kTiny, 1},
+           Case{-1e3, -1, 0},
+           Case{-kInfinity<T>, -1, 0},
+           Case{1e3, kInfinity<T>, kInfinity<T>},
+           Case{kInfinity<T>, kInfinity<T>, kInfinity<T>},
+       }) {
+    CATCH_CAPTURE(z);
+    const auto result = exponential<TestType>(z);
+    CATCH_CHECK(result.expm1 == expm1);
+    CATCH_CHECK(result.exp == exp);
+  }
+  const auto nan = exponential<TestType>(std::numeric_limits<T>::quiet_NaN());
+  CATCH_CHECK(std::isnan(nan.expm1));
+  CATCH_CHECK(std::isnan(nan.exp));
+}
+
+CATCH_TEMPLATE_TEST_CASE("the rounding of the product beta * x does not show", "[math]", float,
+                         double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using T = typename mpelu::math::Real<TestType>::Scalar;
+  double worst = 0;
+  for (const T beta : {T(0.3), T(-0.7), T(1.1)}) {
+    for (T x = -60; x < 0; x += T(0.013)) {
+      const auto exact = static_cast<long double>(beta) * x;
+      worst = std::max(worst, ulps(exponential<TestType>(x, beta).expm1, std::expm1(exact)));
+    }
+  }
+  CATCH_CHECK(worst < 1.5);
+}

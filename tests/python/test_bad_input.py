@@ -1,0 +1,259 @@
+"""Bad input gets one error that names the argument and shows what was received."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+ops = torch.ops.mpelu
+
+MPELU_OPS = ("mpelu", "mpelu_", "mpelu_backward")
+ELU_OPS = ("elu", "elu_", "elu_backward")
+SHAPE = (2, 3, 4)
+
+
+@pytest.fixture(params=["cpu", "meta", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The Meta kernels, which compilers ask first, must say the same."""
+    return torch.device(request.param)
+
+
+def ones(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.ones(shape, dtype=dtype)
+
+
+def call(op: str, input: Tensor, *arguments: Any) -> Any:
+    """`op` on `input`, with a grad_output like it where the op takes one."""
+    grad_output = (torch.ones_like(input),) if op.endswith("backward") else ()
+    return getattr(ops, op)(*grad_output, input, *arguments)
+
+
+def assert_raises(function: Callable[..., Any], *arguments: Any, says: tuple[str, ...]) -> None:
+    """`function` raises RuntimeError, and its message has every one of `says`, in any order."""
+    with pytest.raises(RuntimeError) as error:
+        function(*arguments)
+    message = str(error.value)
+    for pattern in says:
+        assert re.search(pattern, message), f"{pattern!r} is not in: {message}"
+
+
+# name: (arguments that differ from good ones, what the message must say)
+BAD_MPELU_ARGUMENTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "too few alphas": ({"alpha": ones(2)}, ("alpha", r"\[2\]", r"\[2, 3, 4\]")),
+    "too many alphas": ({"alpha": ones(4)}, ("alpha", r"\[4\]", r"\[2, 3, 4\]")),
+    "no alpha": ({"alpha": ones(0)}, ("alpha", r"\[0\]", r"\[2, 3, 4\]")),
+    "too few betas": ({"beta": ones(2)}, ("beta", r"\[2\]", r"\[2, 3, 4\]")),
+    "too many betas": ({"beta": ones(4)}, ("beta", r"\[4\]", r"\[2, 3, 4\]")),
+    "alphas of another dim": ({"dim": 2}, ("alpha", r"\[3\]", "dim 2", r"\[2, 3, 4\]")),
+    "2-d alpha": ({"alpha": ones(3, 1)}, ("alpha", r"\[3, 1\]")),
+    "2-d alpha of one element": ({"alpha": ones(1, 1)}, ("alpha", r"\[1, 1\]")),
+    "2-d beta": ({"beta": ones(1, 3)}, ("beta", r"\[1, 3\]")),
+    "dim too large": ({"dim": 3}, (r"\bdim\b", "got 3", r"\[2, 3, 4\]")),
+    "dim too small": ({"dim": -4}, (r"\bdim\b", "got -4", r"\[2, 3, 4\]")),
+    "dim of a vector": ({"input": ones(3), "dim": 2}, (r"\bdim\b", "got 2", r"\[3\]")),
+    "dim of a scalar": (
+        {"input": ones(), "alpha": ones(), "dim": -2},
+        (r"\bdim\b", "got -2", r"\[\]"),
+    ),
+    "alphas for a scalar": ({"input": ones()}, ("alpha", r"\[3\]", r"\[\]")),
+    "integer input": ({"input": ones(*SHAPE, dtype=torch.int64)}, ("input", "Long|int64")),
+    "bool input": ({"input": ones(*SHAPE, dtype=torch.bool)}, ("input", "Bool|bool")),
+    "complex input": (
+        {"input": ones(*SHAPE, dtype=torch.complex64)},
+        ("input", "ComplexFloat|complex64"),
+    ),
+    "float8 input": (
+        {"input": ones(*SHAPE).to(torch.float8_e4m3fn)},
+        ("input", "Float8_e4m3fn|float8_e4m3fn"),
+    ),
+    "integer alpha": (
+        {"alpha": ones(3, dtype=torch.int64)},
+        ("alpha", "Long|int64", "Float|float32"),
+    ),
+    "float input, double alpha": (
+        {"alpha": ones(3, dtype=torch.float64)},
+        ("alpha", "Double|float64", r"Float\b|float32"),
+    ),
+    "float input, half beta": (
+        {"beta": ones(3, dtype=torch.float16)},
+        ("beta", "Half|float16", r"Float\b|float32"),
+    ),
+    "double input, float alpha": (
+        {"input": ones(*SHAPE, dtype=torch.float64)},
+        ("alpha", "Double|float64", r"Float\b|float32"),
+    ),
+    "bfloat16 input, float16 alpha": (
+        {"input": ones(*SHAPE, dtype=torch.bfloat16), "alpha": ones(3, dtype=torch.float16)},
+        ("alpha", "BFloat16|bfloat16", r"\bHalf|\bfloat16"),
+    ),
+    "float16 input, bfloat16 beta": (
+        {"input": ones(*SHAPE, dtype=torch.float16), "beta": ones(3, dtype=torch.bfloat16)},
+        ("beta", "BFloat16|bfloat16", r"\bHalf|\bfloat16"),
+    ),
+    "float16 input, double beta": (
+        {"input": ones(*SHAPE, dtype=torch.float16), "beta": ones(3, dtype=torch.float64)},
+        ("beta", "Double|float64", r"\bHalf|\bfloat16"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MPELU_ARGUMENTS)
+@pytest.mark.parametrize("op", MPELU_OPS)
+def test_mpelu(device: torch.device, op: str, case: str) -> None:
+    different, says = BAD_MPELU_ARGUMENTS[case]
+    good = {"input": ones(*SHAPE), "alpha": ones(3), "beta": None, "dim": 1}
+    arguments = [
+        value.to(device) if isinstance(value, Tensor) else value
+        for value in (good | different).values()
+    ]
+    assert_raises(call, op, *arguments, says=(rf"\b{op}\b", *says))
+
+
+@pytest.mark.parametrize("case", BAD_MPELU_ARGUMENTS)
+def test_mpelu_that_needs_gradients(case: str) -> None:
+    different, says = BAD_MPELU_ARGUMENTS[case]
+    good = {"input": ones(*SHAPE), "alpha": ones(3), "beta": None, "dim": 1}
+    arguments = [
+        value.clone().requires_grad_()
+        if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+        else value
+        for value in (good | different).values()
+    ]
+    assert_raises(call, "mpelu", *arguments, says=says)
+
+
+@pytest.mark.parametrize("case", ["too many alphas", "2-d beta", "integer input", "dim too large"])
+def test_mpelu_under_vmap(case: str) -> None:
+    different, says = BAD_MPELU_ARGUMENTS[case]
+    arguments = {"input": ones(*SHAPE), "alpha": ones(3), "beta": ones(1), "dim": 1} | different
+    input = arguments["input"].expand(5, *SHAPE)
+
+    def op(x: Tensor) -> Tensor:
+        return ops.mpelu(x, arguments["alpha"], arguments["beta"], arguments["dim"])
+
+    assert_raises(torch.vmap(op), input, says=says)
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+@pytest.mark.parametrize("op", MPELU_OPS)
+def test_parameters_on_another_device(op: str, name: str) -> None:
+    for here, there in (("cpu", "meta"), ("meta", "cpu")):
+        for elsewhere in (ones(3).to(there), ones().to(there)):
+            good = ones(3).to(here)
+            parameters = (elsewhere, good) if name == "alpha" else (good, elsewhere)
+            says = (rf"\b{op}\b", name, rf"\b{here}\b", rf"\b{there}\b")
+            assert_raises(call, op, ones(*SHAPE).to(here), *parameters, says=says)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("op", MPELU_OPS)
+def test_parameters_on_the_cpu_with_input_on_the_gpu(op: str) -> None:
+    says = ("alpha", "cuda:0", r"\bcpu\b")
+    assert_raises(call, op, ones(*SHAPE).cuda(), ones(3), says=says)
+    assert_raises(call, op, ones(*SHAPE), ones(3).cuda(), says=says)
+
+
+BAD_DTYPES = {
+    torch.int64: "Long|int64",
+    torch.bool: "Bool|bool",
+    torch.complex64: "ComplexFloat|complex64",
+    torch.float8_e4m3fn: "Float8_e4m3fn|float8_e4m3fn",
+}
+
+
+@pytest.mark.parametrize("dtype", BAD_DTYPES, ids=str)
+@pytest.mark.parametrize("op", ELU_OPS)
+def test_elu_dtype(device: torch.device, op: str, dtype: torch.dtype) -> None:
+    x = ones(*SHAPE).to(device, dtype)
+    assert_raises(call, op, x, says=(rf"\b{op}\b", "input", BAD_DTYPES[dtype]))
+
+
+def test_elu_in_place_with_negative_alpha(device: torch.device) -> None:
+    says = ("elu_", "alpha", r"-0\.5")
+    assert_raises(ops.elu_, ones(3).to(device), -0.5, says=says)
+    x = ones(3).to(device).requires_grad_()
+    assert_raises(ops.elu_, x * 1, -0.5, says=says)
+
+
+def test_elu_gradient_from_the_result_with_negative_alpha(device: torch.device) -> None:
+    """Both branches' outputs are positive there: nothing could tell them apart."""
+    x = ones(3).to(device)
+    assert_raises(ops.elu_backward, x, x, -0.5, True, says=("elu_backward", "alpha", r"-0\.5"))
+
+
+EXPANDED = {
+    "expanded rows": lambda x: x[:1].expand(2, 3),
+    "expanded columns": lambda x: x[:, :1].expand(2, 3),
+    "expanded scalar": lambda x: x[0, 0].expand(2, 3),
+}
+
+
+@pytest.mark.parametrize("case", EXPANDED)
+def test_in_place_on_an_expanded_tensor(device: torch.device, case: str) -> None:
+    x = EXPANDED[case](torch.ones(2, 3, device=device))
+    says = ("input", "expanded|overlap", r"\[2, 3\]")
+    assert_raises(ops.elu_, x, says=("elu_", *says))
+    assert_raises(ops.mpelu_, x, ones(3).to(device), says=("mpelu_", *says))
+
+
+@pytest.mark.parametrize("name", ["input", "alpha", "beta"])
+def test_mpelu_in_place_where_a_gradient_is_needed(device: torch.device, name: str) -> None:
+    tensors = {"input": ones(*SHAPE), "alpha": ones(3), "beta": ones(3)}
+    tensors = {key: tensor.to(device) for key, tensor in tensors.items()}
+    leaf = tensors[name].requires_grad_()
+    tensors[name] = leaf * 1
+    assert_raises(ops.mpelu_, *tensors.values(), says=("mpelu_", "gradient", rf"\b{name}\b"))
+    with torch.no_grad():
+        ops.mpelu_(*tensors.values())
+
+
+BAD_GRAD_OUTPUTS = {
+    "fewer elements": (ones(2, 3), r"\[2, 3\]", r"\[2, 3, 4\]"),
+    "another shape": (ones(4, 3, 2), r"\[4, 3, 2\]", r"\[2, 3, 4\]"),
+    "one that broadcasts": (ones(1, 3, 4), r"\[1, 3, 4\]", r"\[2, 3, 4\]"),
+    "double": (ones(*SHAPE, dtype=torch.float64), "Double|float64", r"Float\b|float32"),
+    "half": (ones(*SHAPE, dtype=torch.float16), "Half|float16", r"Float\b|float32"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_GRAD_OUTPUTS)
+def test_grad_output(device: torch.device, case: str) -> None:
+    grad_output, *says = BAD_GRAD_OUTPUTS[case]
+    x, alpha = ones(*SHAPE).to(device), ones(3).to(device)
+    bad = grad_output.to(device)
+    assert_raises(ops.elu_backward, bad, x, says=("elu_backward", "grad_output", *says))
+    assert_raises(ops.mpelu_backward, bad, x, alpha, says=("mpelu_backward", "grad_output", *says))
+
+
+def test_grad_output_on_another_device() -> None:
+    grad_output, x, alpha = ones(*SHAPE).to("meta"), ones(*SHAPE), ones(3)
+    says = ("grad_output", r"\bmeta\b", r"\bcpu\b")
+    assert_raises(ops.elu_backward, grad_output, x, says=says)
+    assert_raises(ops.mpelu_backward, grad_output, x, alpha, says=says)
+
+
+UNSUPPORTED_TENSORS = {
+    "sparse": lambda: ones(2, 3).to_sparse(),
+    "sparse CSR": lambda: ones(2, 3).to_sparse_csr(),
+    "MKL-DNN": lambda: ones(2, 3).to_mkldnn(),
+    "quantized": lambda: torch.quantize_per_tensor(ones(2, 3), 0.1, 0, torch.quint8),
+    "nested": lambda: torch.nested.nested_tensor([ones(2, 3), ones(4, 3)]),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", UNSUPPORTED_TENSORS)
+@pytest.mark.parametrize("op", ["elu", "elu_", "mpelu", "mpelu_"])
+def test_kinds_of_tensors_that_are_not_supported(op: str, case: str) -> None:
+    x = UNSUPPORTED_TENSORS[case]()
+    arguments = (ones(3),) if op.startswith("mpelu") else ()
+    assert_raises(getattr(ops, op), x, *arguments, says=(rf"\b{op}\b",))
+
+
+def test_sparse_parameter() -> None:
+    assert_raises(ops.mpelu, ones(2, 3), ones(3).to_sparse(), says=(r"\bmpelu\b", "alpha|Sparse"))

@@ -1,0 +1,79 @@
+"""Gradients are the same bits in every run and, on the CPU, for any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from samples import DTYPES, LAYOUTS, make_values
+from tolerances import assert_same_bits
+from torch import Tensor
+
+ops = torch.ops.mpelu
+
+# Large enough to be divided among threads and blocks: many channels, few, one; odd everywhere.
+CASES = {
+    "many rows": ((65, 17, 130), "contiguous", 1),
+    "long rows": ((2, 3, 40_001), "contiguous", 1),
+    "long vector": ((200_003,), "contiguous", 0),
+    "few large channels": ((9, 3, 97, 101), "channels_last", 1),
+    "many small channels": ((7, 515, 5, 13), "channels_last", 1),
+    "volumes": ((3, 5, 7, 31, 37), "channels_last_3d", 1),
+    "channels last of a matrix": ((3001, 67), "contiguous", -1),
+    "transposed": ((33, 67, 129), "transposed", 1),
+    "sliced": ((33, 67, 129), "sliced", 1),
+}
+
+
+@pytest.fixture(autouse=True)
+def restore_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_arguments(case: str, dtype: torch.dtype, shared: bool, device: torch.device) -> tuple:
+    """grad_output, input, alpha, beta and dim."""
+    shape, layout, dim = CASES[case]
+    arrange = LAYOUTS[layout].arrange
+    size = 1 if shared else shape[dim]
+    return (
+        arrange(make_values(shape, dtype, seed=1).to(device)),
+        arrange(make_values(shape, dtype).to(device)),
+        torch.linspace(0.25, 1.5, size, device=device).to(dtype),
+        torch.linspace(1.5, 0.25, size, device=device).to(dtype),
+        dim,
+    )
+
+
+def results(arguments: tuple) -> list[Tensor]:
+    return [ops.mpelu(*arguments[1:]), *ops.mpelu_backward(*arguments)]
+
+
+by_case = pytest.mark.parametrize("case", CASES)
+by_sharing = pytest.mark.parametrize("shared", [True, False], ids=["shared", "per channel"])
+
+
+@by_case
+@by_sharing
+def test_runs_are_equal(device: torch.device, case: str, shared: bool) -> None:
+    for dtype in DTYPES:
+        arguments = make_arguments(case, dtype, shared, device)
+        first = results(arguments)
+        for _ in range(3):
+            for again, expected in zip(results(arguments), first, strict=True):
+                assert_same_bits(again, expected, f"{case}, {dtype}")
+
+
+@by_case
+@by_sharing
+def test_numbers_of_threads_are_equal(case: str, shared: bool) -> None:
+    for dtype in DTYPES:
+        arguments = make_arguments(case, dtype, shared, torch.device("cpu"))
+        torch.set_num_threads(1)
+        one_thread = results(arguments)
+        for threads in (2, 3, 7):
+            torch.set_num_threads(threads)
+            for actual, expected in zip(results(arguments), one_thread, strict=True):
+                assert_same_bits(actual, expected, f"{case}, {dtype}, {threads} threads")

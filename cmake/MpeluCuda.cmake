@@ -6,7 +6,8 @@
 #
 # Sets MPELU_WITH_CUDA and, with it, enables the CUDA language, sets CMAKE_CUDA_ARCHITECTURES (from
 # TORCH_CUDA_ARCH_LIST, as torch's own extensions do) and, in that list's spelling,
-# MPELU_CUDA_ARCHITECTURES, and defines mpelu_cudart.
+# MPELU_CUDA_ARCHITECTURES, defines mpelu_cudart, and sets MPELU_CUDART_FOLDERS to where torch has
+# that library, as seen from the folder that torch lies in.
 
 set(MPELU_CUDA "auto" CACHE STRING "build the CUDA kernels: on, off or auto")
 set_property(CACHE MPELU_CUDA PROPERTY STRINGS on off auto)
@@ -106,9 +107,12 @@ if(MPELU_WITH_CUDA)
   string(REGEX MATCH "^[0-9]+" cuda_major "${MPELU_TORCH_CUDA_VERSION}")
   file(GLOB torch_cudart "${MPELU_TORCH_ROOT}/../nvidia/*/lib/libcudart.so.${cuda_major}"
        "${MPELU_TORCH_ROOT}/lib/libcudart*.so.${cuda_major}")
+  set(MPELU_CUDART_FOLDERS "")
   foreach(library IN LISTS torch_cudart)
     cmake_path(GET library PARENT_PATH folder)
     string(APPEND CMAKE_CUDA_FLAGS " -L${folder}")
+    file(RELATIVE_PATH folder "${MPELU_TORCH_ROOT}/.." "${folder}")
+    list(APPEND MPELU_CUDART_FOLDERS "${folder}")
   endforeach()
 
   set(CMAKE_CUDA_COMPILER "${nvcc}")

@@ -10,6 +10,7 @@ readonly BUILD_GPU=$PWD/build/gpu
 readonly SITE=$BUILD_GPU/site
 export MPELU_BUILD_FOLDER=$BUILD_GPU MPELU_CUDA=on
 export PYTHONPATH=$SITE
+PATH=$(dirname "$(command -v "$PYTHON")"):$PATH
 
 for module in torch pytest; do
   "$PYTHON" -c "import $module" || die "$PYTHON has no $module, which make gpu does not install"

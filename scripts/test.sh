@@ -6,9 +6,11 @@
 source "${BASH_SOURCE[0]%/*}/build.sh"
 
 build_cpp_tests() {
-  if ! grep -qs "MPELU_BUILD_TESTS:BOOL=ON" "$BUILD/CMakeCache.txt"; then
+  if ! [[ -f $BUILD/tests/cpp/CTestTestfile.cmake ]]; then
     cmake -S . -B "$BUILD" -G Ninja -DMPELU_BUILD_TESTS=ON -DMPELU_BUILD_EXAMPLES=ON \
-      -DMPELU_CUDA="$CUDA" -DPython_EXECUTABLE="$PWD/$VENV_PYTHON"
+      -DMPELU_CUDA="$CUDA" -DPython_EXECUTABLE="$PWD/$VENV_PYTHON" ||
+      die "the C++ tests could not be configured; without Catch2 and a network for it," \
+        "run 'sudo apt-get install catch2' first"
   fi
   cmake --build "$BUILD" --parallel "$MAX_JOBS"
 }
@@ -17,8 +19,8 @@ build_cpp_tests() {
 test_cmake_consumer() {
   local folder=$BUILD/cmake_consumer prefix
   prefix=$("$VENV_PYTHON" -c 'import mpelu; print(mpelu.cmake_prefix_path)')
-  cmake -S tests/cmake_consumer -B "$folder" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" \
-    -DCMAKE_BUILD_TYPE=Release -DCMAKE_DISABLE_FIND_PACKAGE_Python=ON
+  cmake -Wno-unused-cli -S tests/cmake_consumer -B "$folder" -G Ninja \
+    -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_DISABLE_FIND_PACKAGE_Python=ON
   cmake --build "$folder"
   "$folder/consumer"
 }
@@ -29,4 +31,4 @@ ctest --test-dir "$BUILD" --output-on-failure
 say "a CMake project that uses the installed mpelu"
 test_cmake_consumer
 say "Python tests"
-"$VENV_PYTHON" -m pytest "${EXTRA_ARGS[@]}"
+MPELU_TEST_BIN=$BUILD/bin "$VENV_PYTHON" -m pytest "${EXTRA_ARGS[@]}"

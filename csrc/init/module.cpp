@@ -26,21 +26,21 @@ bool is_transposed(const Module& module) {
 }
 
 bool has_weight_to_fill(const Module& module) {
-  return is_transposed(module) || is_any_of<torch::nn::Conv1d, torch::nn::Conv2d,
-                                            torch::nn::Conv3d, torch::nn::Linear>(module);
+  return is_transposed(module) ||
+         is_any_of<torch::nn::Conv1d, torch::nn::Conv2d, torch::nn::Conv3d, torch::nn::Linear>(
+             module);
 }
 
 /// Layers between a weight and its activation that leave the question of its scale as it is.
 bool is_transparent(const Module& module) {
   return is_any_of<torch::nn::BatchNorm1d, torch::nn::BatchNorm2d, torch::nn::BatchNorm3d,
                    torch::nn::Dropout, torch::nn::Dropout2d, torch::nn::Dropout3d,
-                   torch::nn::AlphaDropout, torch::nn::FeatureAlphaDropout,
-                   torch::nn::MaxPool1d, torch::nn::MaxPool2d, torch::nn::MaxPool3d,
-                   torch::nn::AvgPool1d, torch::nn::AvgPool2d, torch::nn::AvgPool3d,
-                   torch::nn::AdaptiveMaxPool1d, torch::nn::AdaptiveMaxPool2d,
-                   torch::nn::AdaptiveMaxPool3d, torch::nn::AdaptiveAvgPool1d,
-                   torch::nn::AdaptiveAvgPool2d, torch::nn::AdaptiveAvgPool3d,
-                   torch::nn::Identity, torch::nn::Flatten>(module);
+                   torch::nn::AlphaDropout, torch::nn::FeatureAlphaDropout, torch::nn::MaxPool1d,
+                   torch::nn::MaxPool2d, torch::nn::MaxPool3d, torch::nn::AvgPool1d,
+                   torch::nn::AvgPool2d, torch::nn::AvgPool3d, torch::nn::AdaptiveMaxPool1d,
+                   torch::nn::AdaptiveMaxPool2d, torch::nn::AdaptiveMaxPool3d,
+                   torch::nn::AdaptiveAvgPool1d, torch::nn::AdaptiveAvgPool2d,
+                   torch::nn::AdaptiveAvgPool3d, torch::nn::Identity, torch::nn::Flatten>(module);
 }
 
 double root_mean_square(const at::Tensor& tensor) {

@@ -14,8 +14,8 @@ namespace {
 template <typename Fill>
 void fill_by_std(const at::Tensor& tensor, double alpha, double beta, FanMode mode,
                  const Fill& fill) {
-  TORCH_CHECK_VALUE(at::isFloatingType(tensor.scalar_type()),
-                    "tensor must be floating point, got ", tensor.scalar_type());
+  TORCH_CHECK_VALUE(at::isFloatingType(tensor.scalar_type()), "tensor must be floating point, got ",
+                    tensor.scalar_type());
   const double fan = calculate_fan(tensor.sizes(), mode);
   if (tensor.numel() == 0) {
     return;

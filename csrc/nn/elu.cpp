@@ -13,7 +13,8 @@ ELUImpl::ELUImpl(const ELUOptions& options_) : options(options_) {
 }
 
 at::Tensor ELUImpl::forward(at::Tensor input) {
-  return options.inplace() ? mpelu::elu_(input, options.alpha()) : mpelu::elu(input, options.alpha());
+  return options.inplace() ? mpelu::elu_(input, options.alpha())
+                           : mpelu::elu(input, options.alpha());
 }
 
 void ELUImpl::reset() {}

@@ -21,12 +21,12 @@ using Filler = at::Tensor (*)(at::Tensor, double, double, mpelu::init::FanMode,
 /// Exposes an in-place initialiser, with the fan mode by its name. Filling releases the GIL.
 void def_filler(py::module_& module, const char* name, Filler fill) {
   module.def(name,
-             torch::wrap_pybind_function_no_gil(
-                 [fill](at::Tensor tensor, double alpha, double beta, std::string_view mode,
-                        std::optional<at::Generator> generator) {
-                   return fill(std::move(tensor), alpha, beta, mpelu::init::parse_fan_mode(mode),
-                               std::move(generator));
-                 }),
+             torch::wrap_pybind_function_no_gil([fill](at::Tensor tensor, double alpha, double beta,
+                                                       std::string_view mode,
+                                                       std::optional<at::Generator> generator) {
+               return fill(std::move(tensor), alpha, beta, mpelu::init::parse_fan_mode(mode),
+                           std::move(generator));
+             }),
              py::arg("tensor"), py::arg("alpha") = 1.0, py::arg("beta") = 1.0,
              py::arg("mode") = "fan_in", py::arg("generator") = py::none());
 }
@@ -59,12 +59,12 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "What of libmpelu is not a torch operator: initialisation and build information.";
   def_filler(module, "taylor_normal_", mpelu::init::taylor_normal_);
   def_filler(module, "taylor_uniform_", mpelu::init::taylor_uniform_);
-  module.def("calculate_fan",
-             torch::wrap_pybind_function([](const std::vector<int64_t>& shape,
-                                            std::string_view mode) {
-               return mpelu::init::calculate_fan(shape, mpelu::init::parse_fan_mode(mode));
-             }),
-             py::arg("weight_shape"), py::arg("mode") = "fan_in");
+  module.def(
+      "calculate_fan",
+      torch::wrap_pybind_function([](const std::vector<int64_t>& shape, std::string_view mode) {
+        return mpelu::init::calculate_fan(shape, mpelu::init::parse_fan_mode(mode));
+      }),
+      py::arg("weight_shape"), py::arg("mode") = "fan_in");
   module.def("taylor_std", torch::wrap_pybind_function(mpelu::init::taylor_std), py::arg("n"),
              py::arg("alpha"), py::arg("beta"));
   module.def("build_info", &build_info);

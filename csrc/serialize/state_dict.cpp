@@ -109,8 +109,7 @@ void load_state_dict(torch::nn::Module& module, const std::string& path, bool st
     const auto found = source.find(entry.key());
     if (found != source.end() && found->value().sizes() != entry.value().sizes()) {
       mismatches.push_back(c10::str("'", entry.key(), "' is ", found->value().sizes(),
-                                    " in the file and ", entry.value().sizes(),
-                                    " in the module"));
+                                    " in the file and ", entry.value().sizes(), " in the module"));
     }
   }
   report("different shapes: ", mismatches);

@@ -61,9 +61,7 @@ at::ScalarType storage_dtype(const std::string& name) {
   TORCH_CHECK(false, "it has a storage of type ", name);
 }
 
-IValue empty_dict() {
-  return c10::impl::GenericDict(c10::AnyType::get(), c10::AnyType::get());
-}
+IValue empty_dict() { return c10::impl::GenericDict(c10::AnyType::get(), c10::AnyType::get()); }
 
 /// A stack machine as Python's pickle. A global (a class or a function) is kept as its name.
 class Unpickler {

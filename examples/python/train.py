@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import platform
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -138,7 +139,7 @@ def _progress_bar(trainer: Trainer) -> tqdm:
         initial=trainer.step * size,
         total=trainer.steps * size,
         unit=" images",
-        bar_format="{desc} {percentage:3.0f}% |{bar}| {postfix}{rate_fmt}, {remaining} left",
+        bar_format="{desc} {percentage:3.0f}% |{bar}| {rate_fmt}, {remaining} left{postfix}",
         leave=False,
         dynamic_ncols=True,
         mininterval=0.2 if sys.stderr.isatty() else 15,
@@ -148,7 +149,7 @@ def _progress_bar(trainer: Trainer) -> tqdm:
 def _show(bar: tqdm, trainer: Trainer) -> None:
     if trainer.step % READ_EVERY == 0 or trainer.step == trainer.steps:
         loss, error = trainer.train_metrics()
-        bar.set_postfix_str(f"loss {loss:.3f}, accuracy {1 - error:.1%}, ", refresh=False)
+        bar.set_postfix_str(f"loss {loss:.3f}, accuracy {1 - error:.1%}", refresh=False)
     bar.update(trainer.settings.batch_size)
 
 
@@ -170,7 +171,7 @@ def start_run(settings: Settings, args: argparse.Namespace) -> Run:
     trainer = _make_trainer(settings, images, args.device)
     run = Run(_new_folder(args, settings), trainer, images)
     run.save_checkpoint()
-    print(f"run: {run.folder}")
+    print(f"run: {run.folder}", flush=True)
     return run
 
 
@@ -191,7 +192,8 @@ def resume_run(given: dict[str, Any], args: argparse.Namespace) -> Run:
         raise UserError(f"{folder} was trained on other data: {state['images']}, {_sizes(images)}")
     trainer = _make_trainer(settings, images, args.device)
     trainer.load_state_dict(state)
-    print(f"run: {folder}, from epoch {trainer.epoch + 1}, step {trainer.step + 1}")
+    place = f"from epoch {trainer.epoch + 1}, step {trainer.step + 1}"
+    print(f"run: {folder}, {'complete' if trainer.finished else place}", flush=True)
     return Run(folder, trainer, images)
 
 
@@ -292,7 +294,8 @@ def main(arguments: list[str] | None = None) -> int:
             train(run, signals)
             if not run.trainer.finished:
                 run.save_checkpoint()
-                print(f"stopped; go on with: python {sys.argv[0]} --resume {run.folder}")
+                resume = [sys.executable, sys.argv[0], "--resume", str(run.folder)]
+                print(f"stopped; go on with: {shlex.join(resume)}")
                 return 128 + signals.received
     except KeyboardInterrupt:
         print("stopped before the training began", file=sys.stderr)
@@ -300,9 +303,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(
-        f"test error {run.trainer.history[-1]['test_error']:.2%}; the results are in {run.folder}"
-    )
+    print(f"test error {run.trainer.history[-1]['test_error']:.2%}; results in {run.folder}")
     return 0
 
 

@@ -15,7 +15,8 @@ namespace reference {
 /// A float64 copy of a tensor in row-major order, with the channel of each element.
 struct Elements {
   Elements(const at::Tensor& input, int64_t dim)
-      : tensor(input.detach().to(at::kDouble).contiguous().clone()), values(tensor.data_ptr<double>()) {
+      : tensor(input.detach().to(at::kDouble).contiguous().clone()),
+        values(tensor.data_ptr<double>()) {
     if (input.dim() > 0) {
       const int64_t channel_dim = input.dim() == 1 ? 0 : at::maybe_wrap_dim(dim, input.dim());
       channels = input.size(channel_dim);

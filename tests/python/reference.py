@@ -187,11 +187,12 @@ class Format(NamedTuple):
         """How many ULPs `actual` is from the real number `expected`, which need not be a number of
         this format. NaN matches NaN, an infinity what rounds to it; else they are infinitely far.
         """
+        if actual == expected:
+            return 0.0
         if math.isnan(expected) or math.isnan(actual):
             return 0.0 if math.isnan(expected) and math.isnan(actual) else math.inf
-        rounded = self.round(expected)
-        if math.isinf(rounded) or math.isinf(actual):
-            return 0.0 if rounded == actual else math.inf
+        if math.isinf(actual) or abs(expected) > self.largest:
+            return 0.0 if actual == self.round(expected) else math.inf
         return abs(actual - expected) / self.ulp(expected)
 
 

@@ -15,14 +15,14 @@ ops = torch.ops.mpelu
 # Large enough to be divided among threads and blocks: many channels, few, one; odd everywhere.
 CASES = {
     "many rows": ((65, 17, 130), "contiguous", 1),
-    "long rows": ((2, 3, 40_001), "contiguous", 1),
-    "long vector": ((200_003,), "contiguous", 0),
-    "few large channels": ((9, 3, 97, 101), "channels_last", 1),
-    "many small channels": ((7, 515, 5, 13), "channels_last", 1),
+    "long rows": ((2, 3, 30_001), "contiguous", 1),
+    "long vector": ((150_003,), "contiguous", 0),
+    "few large channels": ((9, 3, 67, 71), "channels_last", 1),
+    "many small channels": ((7, 515, 5, 9), "channels_last", 1),
     "volumes": ((3, 5, 7, 31, 37), "channels_last_3d", 1),
-    "channels last of a matrix": ((3001, 67), "contiguous", -1),
-    "transposed": ((33, 67, 129), "transposed", 1),
-    "sliced": ((33, 67, 129), "sliced", 1),
+    "channels last of a matrix": ((3001, 47), "contiguous", -1),
+    "transposed": ((23, 47, 129), "transposed", 1),
+    "sliced": ((23, 47, 129), "sliced", 1),
 }
 
 
@@ -61,7 +61,7 @@ def test_runs_are_equal(device: torch.device, case: str, shared: bool) -> None:
     for dtype in DTYPES:
         arguments = make_arguments(case, dtype, shared, device)
         first = results(arguments)
-        for _ in range(3):
+        for _ in range(2):
             for again, expected in zip(results(arguments), first, strict=True):
                 assert_same_bits(again, expected, f"{case}, {dtype}")
 

@@ -9,9 +9,9 @@
 
 #include <mpelu/export.h>
 
-/// Taylor initialisation: weights that keep the variance of the signal from layer to layer where the
-/// activation is of the ELU family, by the activation's first-order expansion at zero.
-/// Source: Li et al. 2016 (arXiv:1606.00305); for alpha = 0 it is He et al. 2015 (arXiv:1502.01852).
+/// Taylor initialisation: weights that keep the variance of the signal from layer to layer where
+/// the activation is of the ELU family, by the activation's first-order expansion at zero. Source:
+/// Li et al. 2016 (arXiv:1606.00305); for alpha = 0 it is He et al. 2015 (arXiv:1502.01852).
 namespace mpelu::init {
 
 /// The n in the formula: a layer's inputs, its outputs, or the mean of both.
@@ -26,12 +26,12 @@ MPELU_API FanMode parse_fan_mode(std::string_view mode);
 /// elements, fan_out = out * kernel elements. Throws c10::ValueError below 2 dimensions.
 MPELU_API double calculate_fan(at::IntArrayRef weight_shape, FanMode mode);
 
-/// The standard deviation sqrt(2 / (n (1 + alpha^2 beta^2))). Throws c10::ValueError unless n > 0 and
-/// alpha, beta are finite.
+/// The standard deviation sqrt(2 / (n (1 + alpha^2 beta^2))). Throws c10::ValueError unless n > 0
+/// and alpha, beta are finite.
 MPELU_API double taylor_std(double n, double alpha, double beta);
 
-/// Fills tensor, a weight of two dimensions or more, with N(0, std^2), std = `taylor_std` of its fan.
-/// Any floating point dtype; an empty tensor stays as it is. Returns tensor.
+/// Fills tensor, a weight of two dimensions or more, with N(0, std^2), std = `taylor_std` of its
+/// fan. Any floating point dtype; an empty tensor stays as it is. Returns tensor.
 MPELU_API at::Tensor taylor_normal_(at::Tensor tensor, double alpha = 1.0, double beta = 1.0,
                                     FanMode mode = FanMode::FanIn,
                                     std::optional<at::Generator> generator = std::nullopt);
@@ -45,13 +45,14 @@ MPELU_API at::Tensor taylor_uniform_(at::Tensor tensor, double alpha = 1.0, doub
 /// become 0.
 ///
 /// Each weight gets the alpha and beta of the activation that follows its layer in its
-/// torch::nn::Sequential (a subclass inside of it counts as a part of it), past batch normalisation,
-/// dropout, pooling, Identity and Flatten: ELU, SPELU or MPELU (of one alpha or beta per channel, the
-/// mean of alpha^2 beta^2 is taken), torch's ELU, PReLU and LeakyReLU (the slope is alpha beta) or
-/// ReLU (alpha = 0). Every other layer (a last one, one outside of a Sequential) gets the arguments
-/// alpha and beta, which are given together.
+/// torch::nn::Sequential (a subclass inside of it counts as a part of it), past batch
+/// normalisation, dropout, pooling, Identity and Flatten: ELU, SPELU or MPELU (of one alpha or beta
+/// per channel, the mean of alpha^2 beta^2 is taken), torch's ELU, PReLU and LeakyReLU (the slope
+/// is alpha beta) or ReLU (alpha = 0). Every other layer (a last one, one outside of a Sequential)
+/// gets the arguments alpha and beta, which are given together.
 ///
-/// Transposed convolutions, with weights [in, out, kernel...], have their fan_in and fan_out swapped.
+/// The weights of transposed convolutions are [in, out, kernel...]: their fan_in and fan_out are
+/// swapped.
 ///
 /// Throws c10::ValueError, with the model untouched, that names the layers whose activation cannot
 /// be told where alpha and beta are not given.

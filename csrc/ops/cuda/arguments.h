@@ -11,7 +11,8 @@ namespace mpelu::cuda {
 
 enum class DType { Float64, Float32, Float16, BFloat16 };
 
-/// alpha or beta: `count` elements, 1 or one per channel, or the constant `value` where data is null.
+/// alpha or beta: `count` elements, 1 or one per channel, or the constant `value` where data is
+/// null.
 struct Parameter {
   const void* data = nullptr;
   int64_t count = 1;
@@ -59,8 +60,8 @@ struct EluBackwardArguments {
 inline int64_t workspace_size(const BackwardPlan& plan, const Parameter& alpha,
                               const Parameter& beta) {
   const bool has_beta = beta.data != nullptr;
-  const bool one_launch = plan.splits == 1 && plan.columns == alpha.count &&
-                          (!has_beta || plan.columns == beta.count);
+  const bool one_launch =
+      plan.splits == 1 && plan.columns == alpha.count && (!has_beta || plan.columns == beta.count);
   return one_launch ? 0 : plan.sums() * (has_beta ? 2 : 1);
 }
 

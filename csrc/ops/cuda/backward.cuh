@@ -39,7 +39,8 @@ void launch_backward(const BackwardArguments& arguments, const BackwardPlan& pla
   if (plan.elements_per_access == 1) {
     launch_sums<scalar_t, param_t, 1>(arguments, plan, output, launch);
   } else {
-    launch_sums<scalar_t, param_t, kAccessBytes / sizeof(scalar_t)>(arguments, plan, output, launch);
+    launch_sums<scalar_t, param_t, kAccessBytes / sizeof(scalar_t)>(arguments, plan, output,
+                                                                    launch);
   }
   if (alpha_sums == nullptr) {
     return;

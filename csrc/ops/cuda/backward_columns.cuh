@@ -28,8 +28,8 @@ struct ColumnsGeometry {
         inner(layout.inner, plan.columns) {}
 };
 
-/// A block takes one split of a tile, some columns side by side; a thread keeps a sum for each of its
-/// N columns. Two blocks to a multiprocessor are the least that hide the latency of memory.
+/// A block takes one split of a tile, some columns side by side; a thread keeps a sum for each of
+/// its N columns. Two blocks to a multiprocessor are the least that hide the latency of memory.
 template <typename scalar_t, typename param_t, int N>
 __global__ void __launch_bounds__(kBackwardThreads, 2)
     backward_columns_kernel(const Pack<scalar_t, N>* __restrict__ grad_output,

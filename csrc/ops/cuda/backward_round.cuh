@@ -15,8 +15,8 @@ class BackwardRound {
  public:
   static constexpr int kUnroll = unroll(N);
 
-  /// Starts access u, at `offset`. One that does not exist gives nothing to alpha and beta, whatever
-  /// they are: its input is above zero.
+  /// Starts access u, at `offset`. One that does not exist gives nothing to alpha and beta,
+  /// whatever they are: its input is above zero.
   __device__ void load(int u, const Pack<scalar_t, N>* grad_output, const Pack<scalar_t, N>* input,
                        int64_t offset, bool exists) {
     offsets_[u] = offset;

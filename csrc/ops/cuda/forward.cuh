@@ -57,8 +57,8 @@ __device__ void load_parameters(const Channels& channels, int64_t index, const P
   }
 }
 
-/// output = f(input), elementwise in memory order; `length` is in accesses. A thread has all its loads
-/// in flight before it computes, and stores last, so that output may be input.
+/// output = f(input), elementwise in memory order; `length` is in accesses. A thread has all its
+/// loads in flight before it computes, and stores last, so that output may be input.
 template <typename scalar_t, typename param_t, int N>
 __global__ void __launch_bounds__(kForwardThreads)
     forward_kernel(const Pack<scalar_t, N>* input, Pack<scalar_t, N>* output, int64_t length,

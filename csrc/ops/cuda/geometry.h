@@ -18,8 +18,8 @@ constexpr int64_t kAccessBytes = 16;
 constexpr int kForwardThreads = 128;
 constexpr int kBackwardThreads = 256;
 
-/// Accesses that a thread has in flight for each tensor; fewer where each brings many elements, which
-/// take registers and code.
+/// Accesses that a thread has in flight for each tensor; fewer where each brings many elements,
+/// which take registers and code.
 MPELU_HOST_DEVICE constexpr int unroll(int64_t elements_per_access) {
   return elements_per_access > 4 ? 2 : 4;
 }
@@ -77,10 +77,9 @@ namespace detail {
 /// Cuts `length` items, of which a block takes `round` per loop round, `tiles` times side by side.
 inline void split(BackwardPlan& plan, int64_t length, int64_t round) {
   const int64_t rounds = ceil_divide(length, round);
-  const int64_t wanted =
-      rounds <= kRoundsOfOneLaunch
-          ? 1
-          : std::clamp(kBackwardBlocks / plan.tiles, int64_t{1}, rounds);
+  const int64_t wanted = rounds <= kRoundsOfOneLaunch
+                             ? 1
+                             : std::clamp(kBackwardBlocks / plan.tiles, int64_t{1}, rounds);
   plan.split_length = ceil_divide(rounds, wanted) * round;
   plan.splits = ceil_divide(length, plan.split_length);
 }
@@ -129,10 +128,9 @@ inline BackwardPlan plan_backward(const Layout& layout, int64_t element_size, bo
   const bool wide_rows = aligned && layout.inner % widest == 0;
   const bool wide_columns = aligned && columns % widest == 0;
 
-  const bool by_columns =
-      layout.inner * element_size < kShortestRowBytes
-          ? layout.channels > 1
-          : !wide_rows && wide_columns && layout.outer >= kShortestColumn;
+  const bool by_columns = layout.inner * element_size < kShortestRowBytes
+                              ? layout.channels > 1
+                              : !wide_rows && wide_columns && layout.outer >= kShortestColumn;
   return by_columns ? detail::plan_columns(layout, wide_columns ? widest : 1)
                     : detail::plan_rows(layout, wide_rows ? widest : 1);
 }

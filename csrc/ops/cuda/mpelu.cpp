@@ -15,7 +15,8 @@ namespace {
 /// alpha and beta as the kernels read them: of one dtype, which is also that of their gradients.
 class Parameters {
  public:
-  Parameters(const at::Tensor& input, const at::Tensor& alpha, const std::optional<at::Tensor>& beta)
+  Parameters(const at::Tensor& input, const at::Tensor& alpha,
+             const std::optional<at::Tensor>& beta)
       : dtype_(beta && beta->scalar_type() != alpha.scalar_type()
                    ? at::toOpMathType(input.scalar_type())
                    : alpha.scalar_type()),
@@ -102,12 +103,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cuda(
   auto grad_alpha = parameters.empty_grad_alpha();
   auto grad_beta = parameters.empty_grad_beta();
   const auto layout = parameters.layout(x, channel_dim("mpelu_backward", input, dim));
-  const bool aligned = cuda::are_aligned(g.const_data_ptr(), x.const_data_ptr(),
-                                         grad_input.const_data_ptr());
+  const bool aligned =
+      cuda::are_aligned(g.const_data_ptr(), x.const_data_ptr(), grad_input.const_data_ptr());
   const auto plan = cuda::plan_backward(layout, x.element_size(), aligned);
-  const auto workspace = at::empty(
-      {cuda::workspace_size(plan, parameters.alpha(), parameters.beta())},
-      x.options().dtype(at::kDouble));
+  const auto workspace =
+      at::empty({cuda::workspace_size(plan, parameters.alpha(), parameters.beta())},
+                x.options().dtype(at::kDouble));
   // The pointers of empty tensors are null.
   const cuda::BackwardArguments arguments{
       .dtype = cuda::to_dtype(x.scalar_type()),

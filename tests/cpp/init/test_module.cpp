@@ -62,8 +62,8 @@ CATCH_TEST_CASE("taylor_init_ fills a weight for the activation that follows", "
            Case{"PReLU",
                 Sequential(linear(), torch::nn::PReLU(torch::nn::PReLUOptions().init(0.4))), 0.4},
            Case{"LeakyReLU",
-                Sequential(linear(), torch::nn::LeakyReLU(
-                                         torch::nn::LeakyReLUOptions().negative_slope(0.1))),
+                Sequential(linear(),
+                           torch::nn::LeakyReLU(torch::nn::LeakyReLUOptions().negative_slope(0.1))),
                 0.1},
            Case{"ReLU", Sequential(linear(), torch::nn::ReLU()), 0.0},
            Case{"past other layers",
@@ -124,10 +124,10 @@ CATCH_TEST_CASE("taylor_init_ uses its arguments where it cannot tell the activa
                 Sequential(torch::nn::Linear(3, 2), torch::nn::Linear(2, 2), ELU()), "'0'"},
            Case{"an unknown activation", Sequential(torch::nn::Linear(3, 2), torch::nn::Tanh()),
                 "'0'"},
-           Case{"a container's end",
-                Sequential(Opaque(Stack(torch::nn::Linear(3, 2))), ELU()), "'0.inner.0'"},
-           Case{"a container's start",
-                Sequential(torch::nn::Linear(3, 2), Opaque(Stack(ELU()))), "'0'"},
+           Case{"a container's end", Sequential(Opaque(Stack(torch::nn::Linear(3, 2))), ELU()),
+                "'0.inner.0'"},
+           Case{"a container's start", Sequential(torch::nn::Linear(3, 2), Opaque(Stack(ELU()))),
+                "'0'"},
        }) {
     CATCH_CAPTURE(name);
     const auto before = model->parameters()[0].clone();

@@ -49,12 +49,12 @@ CATCH_TEST_CASE("taylor_std is the formula's", "[init]") {
 CATCH_TEST_CASE("the fillers have the mean and the deviation of the formula", "[init]") {
   for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16, at::kHalf}) {
     CATCH_CAPTURE(dtype);
-    // 102400 values: a sampled deviation is off by 0.2% (one sigma), a mean by 0.3% of the deviation.
+    // 102400 values: a sampled deviation is off by 0.2% (one sigma), a mean by 0.3% of the
+    // deviation.
     const auto weight = torch::empty({128, 32, 5, 5}, dtype).requires_grad_();
     const double std = mpelu::init::taylor_std(128 * 25, 0.25, 2);
 
-    const auto normal =
-        mpelu::init::taylor_normal_(weight, 0.25, 2, FanMode::FanOut, generator(1));
+    const auto normal = mpelu::init::taylor_normal_(weight, 0.25, 2, FanMode::FanOut, generator(1));
     CATCH_CHECK(normal.is_same(weight));
     auto values = normal.detach().to(at::kDouble);
     CATCH_CHECK(std::abs(values.mean().item<double>()) < 0.015 * std);

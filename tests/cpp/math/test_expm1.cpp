@@ -40,8 +40,8 @@ double ulps(T actual, long double exact) {
   return static_cast<double>(std::abs(actual - exact) / unit);
 }
 
-/// Calls function with numbers of every magnitude, denormals too, and with an even grid over what does
-/// not overflow; with their negatives if sign is -1.
+/// Calls function with numbers of every magnitude, denormals too, and with an even grid over what
+/// does not overflow; with their negatives if sign is -1.
 template <typename T, typename Function>
 void for_many_numbers(T sign, const Function& function) {
   using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
@@ -56,8 +56,8 @@ void for_many_numbers(T sign, const Function& function) {
 
 }  // namespace
 
-CATCH_TEMPLATE_TEST_CASE("expm1 and exp are correct to 1.5 units in the last place", "[math]", float,
-                         double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+CATCH_TEMPLATE_TEST_CASE("expm1 and exp are correct to 1.5 units in the last place", "[math]",
+                         float, double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
   using T = typename mpelu::math::Real<TestType>::Scalar;
   for (const T sign : {T(-1), T(1)}) {
     double expm1_error = 0;
@@ -75,8 +75,8 @@ CATCH_TEMPLATE_TEST_CASE("expm1 and exp are correct to 1.5 units in the last pla
   }
 }
 
-CATCH_TEMPLATE_TEST_CASE("the exponentials are exact near 0 and out of range", "[math]", float, double,
-                         at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+CATCH_TEMPLATE_TEST_CASE("the exponentials are exact near 0 and out of range", "[math]", float,
+                         double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
   using T = typename mpelu::math::Real<TestType>::Scalar;
   constexpr T kTiny = std::numeric_limits<T>::min();
   struct Case {

@@ -36,7 +36,8 @@ CATCH_TEST_CASE("ELU refuses options that it cannot work with", "[nn]") {
   for (const auto& [options, message] : {
            Case{ELUOptions(NAN), "alpha must be finite, got nan"},
            Case{ELUOptions(-INFINITY), "alpha must be finite, got -inf"},
-           Case{ELUOptions(-0.5).inplace(true), "alpha must be >= 0 where inplace is true, got -0.5"},
+           Case{ELUOptions(-0.5).inplace(true),
+                "alpha must be >= 0 where inplace is true, got -0.5"},
        }) {
     const ELUOptions given = options;
     CATCH_CHECK_THAT(error_of([&] { ELU{given}; }), Catch::Matchers::ContainsSubstring(message));

@@ -16,8 +16,7 @@ std::vector<at::ScalarType> parameter_dtypes(at::ScalarType input_dtype) {
 }
 
 void check_against_reference(const at::Tensor& input, const at::Tensor& alpha,
-                             const std::optional<at::Tensor>& beta, int64_t dim,
-                             double tolerance) {
+                             const std::optional<at::Tensor>& beta, int64_t dim, double tolerance) {
   const auto one = torch::ones({}, at::kDouble);
   const auto output = mpelu::mpelu(input, alpha, beta, dim);
   CATCH_CHECK(output.scalar_type() == input.scalar_type());
@@ -29,8 +28,7 @@ void check_against_reference(const at::Tensor& input, const at::Tensor& alpha,
     inputs.push_back(*beta);
   }
   const auto grads = torch::autograd::grad({output}, inputs, {grad_output});
-  const auto expected =
-      reference::backward(grad_output, input, alpha, beta.value_or(one), dim);
+  const auto expected = reference::backward(grad_output, input, alpha, beta.value_or(one), dim);
   check_close(grads[0], expected.input, tolerance);
   // A sum of many terms, each in its own precision: what counts is the size of the terms.
   const double sum_tolerance = tolerance * std::sqrt(static_cast<double>(input.numel()) + 1) * 4;
@@ -80,8 +78,9 @@ CATCH_TEST_CASE("mpelu takes parameters for all channels or for each, in any mix
   }
 }
 
-CATCH_TEST_CASE("mpelu takes tensors of any rank and length, with the channels of a 1-d one in dim 0",
-                "[ops]") {
+CATCH_TEST_CASE(
+    "mpelu takes tensors of any rank and length, with the channels of a 1-d one in dim 0",
+    "[ops]") {
   std::vector<std::vector<int64_t>> shapes = {{}, {0}, {1}, {3}, {0, 3}, {2, 0}, {2, 3, 0}};
   for (int64_t length = 1; length <= 67; ++length) {
     shapes.push_back({2, 3, length});

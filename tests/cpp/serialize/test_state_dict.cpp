@@ -46,8 +46,9 @@ void check_equal(torch::nn::Sequential actual, torch::nn::Sequential expected) {
   const auto entries = state(expected);
   for (const auto& [name, tensor] : state(actual)) {
     CATCH_CAPTURE(name);
-    const auto found = std::find_if(entries.begin(), entries.end(),
-                                    [&, key = name](const auto& entry) { return entry.first == key; });
+    const auto found =
+        std::find_if(entries.begin(), entries.end(),
+                     [&, key = name](const auto& entry) { return entry.first == key; });
     CATCH_REQUIRE(found != entries.end());
     CATCH_CHECK(at::equal(tensor, found->second));
   }

@@ -6,9 +6,9 @@
 #include <limits>
 #include <vector>
 
-/// Elements of T at an address that is `offset` elements past a multiple of 16 bytes, between guards
-/// of NaN, as they are themselves at first: what is read outside spoils the result, what is written
-/// outside shows in intact().
+/// Elements of T at an address that is `offset` elements past a multiple of 16 bytes, between
+/// guards of NaN, as they are themselves at first: what is read outside spoils the result, what is
+/// written outside shows in intact().
 template <typename T>
 class Buffer {
  public:

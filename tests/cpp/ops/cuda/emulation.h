@@ -12,9 +12,9 @@
 
 /// Runs CUDA kernels on the CPU, as they are: include this before the .cuh file.
 ///
-/// The threads of a block take turns as coroutines, each up to its next barrier; blocks and turns are
-/// in an order that a seed decides. A result that depends on the order shows a missing barrier or two
-/// blocks that touch the same memory.
+/// The threads of a block take turns as coroutines, each up to its next barrier; blocks and turns
+/// are in an order that a seed decides. A result that depends on the order shows a missing barrier
+/// or two blocks that touch the same memory.
 #define __global__
 #define __device__
 #define __shared__ static
@@ -57,9 +57,9 @@ class Block {
 
   /// Whether all threads are done. None may be while another one waits.
   bool done(int size) const {
-    const auto count = std::count_if(threads_.begin(), threads_.begin() + size, [](const auto& thread) {
-      return thread.state == Thread::State::Done;
-    });
+    const auto count =
+        std::count_if(threads_.begin(), threads_.begin() + size,
+                      [](const auto& thread) { return thread.state == Thread::State::Done; });
     if (count != 0 && count != size) {
       throw std::logic_error("a thread waits at a barrier that another one never reaches");
     }

@@ -18,7 +18,8 @@ void check(int64_t dividend, int64_t divisor, int64_t largest) {
 
 /// Around every multiple that can go wrong first: near 0, near the largest, and in between.
 void check_edges(int64_t divisor, int64_t largest) {
-  for (const int64_t multiple : {int64_t{0}, int64_t{1}, largest / divisor / 2, largest / divisor}) {
+  for (const int64_t multiple :
+       {int64_t{0}, int64_t{1}, largest / divisor / 2, largest / divisor}) {
     for (int64_t step = -1; step <= 1; ++step) {
       const int64_t dividend = multiple * divisor + step;
       if (dividend >= 0 && dividend <= largest) {
@@ -35,7 +36,8 @@ constexpr int64_t kLargest[] = {1000, std::numeric_limits<int32_t>::max(),
 
 }  // namespace
 
-CATCH_TEST_CASE("a divider gives the quotient and remainder of 32-bit and 64-bit indices", "[cuda]") {
+CATCH_TEST_CASE("a divider gives the quotient and remainder of 32-bit and 64-bit indices",
+                "[cuda]") {
   for (const int64_t largest : kLargest) {
     for (int64_t divisor = 1; divisor <= std::min<int64_t>(largest, 3000); ++divisor) {
       check_edges(divisor, largest);

@@ -33,7 +33,8 @@ struct Count {
 
 }  // namespace
 
-CATCH_TEST_CASE("a plan's blocks cover every row and column, and no block is without work", "[cuda]") {
+CATCH_TEST_CASE("a plan's blocks cover every row and column, and no block is without work",
+                "[cuda]") {
   Count count;
   for_each_plan([&](const Layout& layout, int64_t, const BackwardPlan& plan) {
     const bool rows = plan.reduction == Reduction::Rows;
@@ -63,7 +64,8 @@ CATCH_TEST_CASE("a plan fits the limits of blocks and grids", "[cuda]") {
   CATCH_CHECK(count.wrong == 0);
 }
 
-CATCH_TEST_CASE("a plan reads 16 bytes at a time where rows or columns and pointers allow", "[cuda]") {
+CATCH_TEST_CASE("a plan reads 16 bytes at a time where rows or columns and pointers allow",
+                "[cuda]") {
   Count count;
   for_each_plan([&](const Layout& layout, int64_t element_size, const BackwardPlan& plan) {
     const int64_t pitch = plan.reduction == Reduction::Rows ? layout.inner : plan.columns;
@@ -81,16 +83,17 @@ CATCH_TEST_CASE("the layouts of networks get the reduction that reads them in or
   const auto reduction = [](const Layout& layout) {
     return cuda::plan_backward(layout, 4, true).reduction;
   };
-  CATCH_CHECK(reduction({64, 16, 1024}) == Reduction::Rows);         // contiguous
-  CATCH_CHECK(reduction({65536, 16, 1}) == Reduction::Columns);      // channels last
-  CATCH_CHECK(reduction({1, 1, 1048576}) == Reduction::Rows);        // shared parameters
-  CATCH_CHECK(reduction({64, 2048, 49}) == Reduction::Columns);      // rows of odd length
-  CATCH_CHECK(reduction({2, 2048, 49}) == Reduction::Rows);          // the same with a small batch
+  CATCH_CHECK(reduction({64, 16, 1024}) == Reduction::Rows);     // contiguous
+  CATCH_CHECK(reduction({65536, 16, 1}) == Reduction::Columns);  // channels last
+  CATCH_CHECK(reduction({1, 1, 1048576}) == Reduction::Rows);    // shared parameters
+  CATCH_CHECK(reduction({64, 2048, 49}) == Reduction::Columns);  // rows of odd length
+  CATCH_CHECK(reduction({2, 2048, 49}) == Reduction::Rows);      // the same with a small batch
 }
 
 CATCH_TEST_CASE("a small channel is summed by one block, a large one by many", "[cuda]") {
   CATCH_CHECK(cuda::plan_backward({64, 256, 64}, 4, true).splits == 1);
   CATCH_CHECK(cuda::plan_backward({64, 16, 1024}, 4, true).splits == 16);
   CATCH_CHECK(cuda::plan_backward({65536, 16, 1}, 4, true).splits == 256);
-  CATCH_CHECK(cuda::plan_backward({1, 1, int64_t{1} << 33}, 4, true).splits == cuda::kBackwardBlocks);
+  CATCH_CHECK(cuda::plan_backward({1, 1, int64_t{1} << 33}, 4, true).splits ==
+              cuda::kBackwardBlocks);
 }

@@ -48,7 +48,8 @@ struct Case {
 };
 
 template <typename T>
-Buffer<T> random_buffer(int64_t size, int64_t offset, double low, double high, std::mt19937& random) {
+Buffer<T> random_buffer(int64_t size, int64_t offset, double low, double high,
+                        std::mt19937& random) {
   std::uniform_real_distribution<double> distribution(low, high);
   Buffer<T> buffer(size, offset);
   for (int64_t i = 0; i < size; ++i) {
@@ -241,8 +242,8 @@ CATCH_TEST_CASE("kernels equal a float64 loop for layouts of many blocks", "[cud
 }
 
 CATCH_TEST_CASE("kernels take a parameter for all channels, for each, or a constant", "[cuda]") {
-  for (const Layout& layout : {Layout{5, 3, 17}, Layout{50, 8, 1}, Layout{40, 3, 1023},
-                               Layout{1000, 40, 4}}) {
+  for (const Layout& layout :
+       {Layout{5, 3, 17}, Layout{50, 8, 1}, Layout{40, 3, 1023}, Layout{1000, 40, 4}}) {
     for (const bool alpha_shared : {false, true}) {
       check<float, float>({layout, 0, alpha_shared, false, false});
       for (const bool beta_shared : {false, true}) {

@@ -18,9 +18,12 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   set(flags_AVX512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c)
 endif()
 
+# GCC warns of its own AVX-512 header (PR105593), and notes that vectors are passed as since GCC 4.6.
+set(quiet -Wno-uninitialized -Wno-maybe-uninitialized -Wno-psabi)
+
 foreach(capability IN LISTS MPELU_CPU_CAPABILITIES)
   add_library(mpelu_cpu_${capability} INTERFACE)
-  target_compile_options(mpelu_cpu_${capability} INTERFACE ${flags_${capability}})
+  target_compile_options(mpelu_cpu_${capability} INTERFACE ${flags_${capability}} ${quiet})
   target_compile_definitions(
     mpelu_cpu_${capability} INTERFACE CPU_CAPABILITY=${capability} CPU_CAPABILITY_${capability})
 endforeach()

@@ -31,12 +31,19 @@ def leaf(values: Tensor | Sequence[float], device: torch.device) -> Tensor:
     return torch.as_tensor(values, dtype=torch.float64).to(device).requires_grad_()
 
 
+def elu_in_a_row(x: Tensor) -> Tensor:
+    """In place through a view: the gradient is the base's."""
+    x = x.clone()
+    ops.elu_(x.t()[1:], 0.75)
+    return x
+
+
 CHECKED: dict[str, tuple[Callable[..., Tensor], list[Tensor | list[float]]]] = {
     "elu": (lambda x: ops.elu(x, 0.75), [away_from_zero(3, 4)]),
     "elu, negative alpha": (lambda x: ops.elu(x, -0.75), [away_from_zero(3, 4)]),
     "elu, alpha 0": (lambda x: ops.elu(x, 0.0), [away_from_zero(3, 4)]),
     "elu_": (lambda x: ops.elu_(x.clone(), 0.75), [away_from_zero(3, 4)]),
-    "elu_ of a view": (lambda x: ops.elu_(x.clone().t()[1:], 0.75), [away_from_zero(3, 4)]),
+    "elu_ of a view": (elu_in_a_row, [away_from_zero(3, 4)]),
     "spelu, shared": (ops.mpelu, [away_from_zero(2, 3), [0.5]]),
     "spelu, per channel": (ops.mpelu, [away_from_zero(2, 3, 2), [0.5, -1.5, 2]]),
     "mpelu, 0-d": (ops.mpelu, [away_from_zero(2, 3), torch.tensor(0.5), torch.tensor(1.5)]),
@@ -206,6 +213,31 @@ def test_nothing_is_kept_where_no_gradient_is_needed(device: torch.device) -> No
     outputs += [ops.elu(x.detach(), 0.5), ops.mpelu(x.detach(), alpha.detach())]
     assert not any(output.requires_grad for output in outputs)
     assert saved_by(lambda: ops.mpelu(x.detach(), alpha.detach(), None)) == []
+
+
+def test_inference_mode(device: torch.device) -> None:
+    x = make_values((4, 3, 5), torch.float32).to(device)
+    alpha = torch.ones(3, device=device, requires_grad=True)
+    expected = [ops.elu(x, 0.5), ops.mpelu(x, alpha)]
+    with torch.inference_mode():
+        outputs = [ops.elu(x, 0.5), ops.mpelu(x, alpha)]
+        in_place = [ops.elu_(x.clone(), 0.5), ops.mpelu_(x.clone(), alpha)]
+    for actual in (outputs, in_place):
+        assert not any(output.requires_grad for output in actual)
+        for output, value in zip(actual, expected, strict=True):
+            assert_same_bits(output, value)
+
+
+def test_writing_in_place_is_noticed_by_who_saved_the_tensor(device: torch.device) -> None:
+    alpha = torch.ones((), device=device)
+    for op in (ops.elu_, lambda x: ops.mpelu_(x, alpha)):
+        x = make_values((4, 3), torch.float32).to(device).requires_grad_()
+        saved = x.exp()
+        loss = saved.sum()
+        with torch.no_grad():
+            op(saved)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
 
 
 def test_changing_a_saved_tensor_is_noticed(device: torch.device) -> None:

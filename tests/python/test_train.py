@@ -24,8 +24,10 @@ import train  # noqa: E402
 from settings import SCHEDULES, Settings  # noqa: E402
 from trainer import Trainer  # noqa: E402
 
-# An epoch is long enough for a signal to arrive inside it.
+# Enough steps in an epoch for a signal to arrive between them.
+STEPS = 60
 RUN = ["--dataset", "digits", "--depth", "11", "--epochs", "2", "--threads", "1"]
+RUN += ["--max-steps-per-epoch", str(STEPS)]
 FILES = ["activations.png", "checkpoint.pt", "curves.png", "log.csv", "summary.json"]
 MEASURED = ("seconds", "images_per_second")  # differ from run to run
 
@@ -96,7 +98,7 @@ def test_log_has_a_row_per_epoch(whole):
 
 
 def test_run_learns(whole):
-    assert float(read_log(whole[0])[-1]["test_error"]) < 0.3
+    assert float(read_log(whole[0])[-1]["test_error"]) < 0.5
 
 
 def test_summary(whole):
@@ -162,7 +164,7 @@ def test_resumed_run_equals_the_uninterrupted_one(number: signal.Signals, whole,
     if number == signal.SIGKILL:
         assert state["step"] == 0
     else:
-        assert 0 < state["step"] < 93
+        assert 0 < state["step"] < STEPS
         assert process.returncode == 128 + number
         assert output == f"stopped; go on with: {shlex.join(command('--resume', folder))}\n"
         assert "Traceback" not in errors

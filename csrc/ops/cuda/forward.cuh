@@ -112,6 +112,9 @@ void launch_forward_packs(const ForwardArguments& arguments, Launch& launch) {
 template <typename scalar_t, typename param_t, typename Launch>
 void launch_forward(const ForwardArguments& arguments, Launch& launch) {
   constexpr int kWidest = kAccessBytes / sizeof(scalar_t);
+  if (arguments.layout.numel() == 0) {
+    return;
+  }
   if (arguments.layout.numel() % kWidest == 0 && are_aligned(arguments.input, arguments.output)) {
     launch_forward_packs<scalar_t, param_t, kWidest>(arguments, launch);
   } else {

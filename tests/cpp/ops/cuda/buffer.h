@@ -1,37 +1,49 @@
 #pragma once
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <limits>
-#include <vector>
+#include <memory>
+#include <new>
 
-/// Elements of T at an address that is `offset` elements past a multiple of 16 bytes, between
-/// guards of NaN, as they are themselves at first: what is read outside spoils the result, what is
-/// written outside shows in intact().
+/// Elements of T, at first NaN, at an address that is `offset` elements past a multiple of 16
+/// bytes. What touches memory behind them ends the program; what writes to memory before them, or
+/// to the few bytes up to the end of the page, shows in intact().
 template <typename T>
 class Buffer {
  public:
-  explicit Buffer(int64_t size, int64_t offset = 0)
-      : bytes_(static_cast<size_t>((size + offset) * sizeof(T)) + 2 * kGuard), size_(size) {
-    const auto address = reinterpret_cast<uintptr_t>(bytes_.data());
-    first_ = (address + kGuard) / 16 * 16 - address + offset * sizeof(T);
-    std::fill_n(reinterpret_cast<T*>(bytes_.data() + first_ % sizeof(T)),
-                (bytes_.size() - first_ % sizeof(T)) / sizeof(T),
-                static_cast<T>(std::numeric_limits<float>::quiet_NaN()));
-    fresh_ = bytes_;
+  explicit Buffer(int64_t size, int64_t offset = 0) : size_(size) {
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t bytes = size * sizeof(T);
+    const size_t length = (bytes + kSlack + page - 1) / page * page;
+    void* const memory =
+        mmap(nullptr, length + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+      throw std::bad_alloc();
+    }
+    memory_ = {static_cast<unsigned char*>(memory), Unmap{length + page}};
+    mprotect(memory_.get() + length, page, PROT_NONE);
+    std::memset(memory_.get(), kNaN, length);
+    const size_t shift = offset * sizeof(T) % 16;
+    first_ = memory_.get() + (length - bytes - shift) / 16 * 16 + shift;
+    end_ = memory_.get() + length;
   }
 
-  T* data() { return reinterpret_cast<T*>(bytes_.data() + first_); }
-  const T* data() const { return reinterpret_cast<const T*>(bytes_.data() + first_); }
+  T* data() { return reinterpret_cast<T*>(first_); }
+  const T* data() const { return reinterpret_cast<const T*>(first_); }
   int64_t size() const { return size_; }
   T& operator[](int64_t i) { return data()[i]; }
   const T& operator[](int64_t i) const { return data()[i]; }
 
   bool intact() const {
-    const size_t last = first_ + size_ * sizeof(T);
-    return std::equal(bytes_.begin(), bytes_.begin() + first_, fresh_.begin()) &&
-           std::equal(bytes_.begin() + last, bytes_.end(), fresh_.begin() + last);
+    const unsigned char* const begin = memory_.get();
+    const unsigned char* const first = first_;
+    const auto untouched = [](unsigned char byte) { return byte == kNaN; };
+    return std::all_of(begin, first, untouched) &&
+           std::all_of(first + size_ * sizeof(T), end_, untouched);
   }
 
   bool same_bits(const Buffer& other) const {
@@ -39,10 +51,17 @@ class Buffer {
   }
 
  private:
-  static constexpr size_t kGuard = 256;
+  struct Unmap {
+    size_t length;
+    void operator()(unsigned char* memory) const { munmap(memory, length); }
+  };
 
-  std::vector<unsigned char> bytes_;
-  std::vector<unsigned char> fresh_;
+  // NaN in every floating point format, from its first byte to its last.
+  static constexpr unsigned char kNaN = 0xff;
+  static constexpr size_t kSlack = 256;
+
+  std::unique_ptr<unsigned char, Unmap> memory_{nullptr, Unmap{0}};
+  const unsigned char* end_;
+  unsigned char* first_;
   int64_t size_;
-  size_t first_;
 };

@@ -315,9 +315,11 @@ CATCH_TEST_CASE("the forward kernel overwrites its input", "[cuda]") {
 
 CATCH_TEST_CASE("an empty tensor launches nothing", "[cuda]") {
   emulation::Launch launch(1);
-  cuda::ForwardArguments forward{};
-  forward.layout = {0, 3, 5};
-  cuda::launch_forward<float, float>(forward, launch);
+  for (const Layout& layout : {Layout{1, 1, 0}, Layout{0, 3, 5}, Layout{2, 0, 5}}) {
+    cuda::ForwardArguments forward{};
+    forward.layout = layout;
+    cuda::launch_forward<float, float>(forward, launch);
+  }
   cuda::launch_elu_backward<float>({}, launch);
   CATCH_CHECK(launch.count == 0);
 }

@@ -1,0 +1,38 @@
+"""The kernels are compiled once per instruction set: the ones that this CPU would not choose."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+# From the slowest; a CPU runs what it has and everything before that.
+CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES[:-1])
+def test_kernels_of_a_smaller_instruction_set(capability: str) -> None:
+    """test_elu and test_mpelu, one layout and two dtypes of them, in a process limited to it."""
+    best = torch.backends.cpu.get_cpu_capability()
+    if best not in CAPABILITIES or CAPABILITIES.index(capability) >= CAPABILITIES.index(best):
+        pytest.skip(f"torch chooses {best} here: nothing smaller that is called {capability}")
+    selection = "cpu and (contiguous or not_finite or sign) and (float32 or bfloat16) and not large"
+    program = (
+        "import pytest, sys, torch;"
+        f"assert torch.backends.cpu.get_cpu_capability() == {capability!r};"
+        "sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    files = [str(HERE / "test_elu.py"), str(HERE / "test_mpelu.py")]
+    result = subprocess.run(
+        [sys.executable, "-c", program, "-q", "-p", "no:cacheprovider", "-k", selection, *files],
+        env=os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " passed" in result.stdout

@@ -1,0 +1,125 @@
+"""What only a GPU can show: launches, streams, graphs, more than 2^31 elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from samples import make_values
+from tolerances import assert_same_bits
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+pytestmark = pytest.mark.cuda
+
+ops = torch.ops.mpelu
+
+SHAPES = {
+    "small": (2, 3, 5),
+    "many rows": (64, 64, 32, 32),
+    "few channels": (64, 3, 224, 224),
+    "many channels": (128, 2048),
+    "one channel": (1, 1, 3_000_000),
+}
+
+
+def arguments(
+    shape: tuple[int, ...], memory_format: torch.memory_format = torch.contiguous_format
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """grad_output, input, and alpha and beta per channel."""
+    tensors = [
+        make_values(shape, torch.float32, seed).cuda().contiguous(memory_format=memory_format)
+        for seed in (1, 0)
+    ]
+    parameters = [torch.linspace(*ends, shape[1], device="cuda") for ends in ((0.5, 2), (2, 0.5))]
+    return (*tensors, *parameters)
+
+
+def launches(function: Callable[[], object]) -> list[str]:
+    """The names of what `function` puts on the GPU: kernels, copies and fills."""
+    function()  # the first call may also load code
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        function()
+        torch.cuda.synchronize()
+    on_device = torch.autograd.DeviceType.CUDA
+    return [event.name for event in profiler.events() if event.device_type == on_device]
+
+
+@pytest.fixture
+def profiler_works() -> None:
+    x = torch.ones(3, device="cuda")
+    if len(launches(x.exp)) != 1:
+        pytest.skip("the profiler does not see one kernel where there is one")
+
+
+@pytest.mark.usefixtures("profiler_works")
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_forward_is_one_launch_and_backward_at_most_two(shape: tuple[int, ...]) -> None:
+    grad_output, x, alpha, beta = arguments(shape)
+    assert len(launches(lambda: ops.elu(x, 0.5))) == 1
+    assert len(launches(lambda: ops.elu_(x, 0.5))) == 1
+    assert len(launches(lambda: ops.elu_backward(grad_output, x, 0.5))) == 1
+    for parameters in ((alpha, beta), (alpha[:1], beta[:1]), (alpha,)):
+        assert len(launches(lambda p=parameters: ops.mpelu(x, *p))) == 1
+        names = launches(lambda p=parameters: ops.mpelu_backward(grad_output, x, *p))
+        assert 1 <= len(names) <= 2, names
+
+
+@pytest.mark.usefixtures("profiler_works")
+def test_channels_last_needs_no_copy() -> None:
+    grad_output, x, alpha, beta = arguments((64, 64, 32, 32), torch.channels_last)
+    assert len(launches(lambda: ops.mpelu(x, alpha, beta))) == 1
+    assert 1 <= len(launches(lambda: ops.mpelu_backward(grad_output, x, alpha, beta))) <= 2
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_graph_capture_replays_the_eager_bits(shape: tuple[int, ...]) -> None:
+    """Capture fails on a synchronisation, and on a launch outside of the current stream."""
+    tensors = arguments(shape)
+
+    def run() -> list[Tensor]:
+        grad_output, x, alpha, beta = tensors
+        gradients = ops.mpelu_backward(grad_output, x, alpha, beta)
+        return [ops.mpelu(x, alpha, beta), *gradients, ops.elu(x, 0.5)]
+
+    expected = run()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = run()
+    for _ in range(2):
+        graph.replay()
+        for actual, value in zip(captured, expected, strict=True):
+            assert_same_bits(actual, value)
+
+
+def test_runs_in_the_current_stream() -> None:
+    _, x, alpha, beta = arguments((64, 64, 32, 32))
+    expected = ops.mpelu(x.exp().log(), alpha, beta)
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)  # what follows in another stream would not wait for it
+        late = x.exp().log()
+        actual = ops.mpelu(late, alpha, beta)
+    stream.synchronize()
+    assert_same_bits(actual, expected)
+
+
+def test_more_elements_than_an_int_counts() -> None:
+    rows, columns = 3, 2**30 + 5  # bfloat16: 6 GB each for input, output and gradient
+    if torch.cuda.mem_get_info()[0] < 40 * 2**30:
+        pytest.skip("less than 40 GiB of free GPU memory")
+    x = torch.full((rows, columns), -1.0, dtype=torch.bfloat16, device="cuda")
+    x[:, -1] = 2.0
+    alpha = torch.tensor([0.5, 1.0, 2.0], device="cuda")
+    output = ops.mpelu(x, alpha, None, 0)
+    small = ops.mpelu(x[:, -2:].contiguous(), alpha, None, 0)
+    assert_same_bits(output[:, -2:], small)
+    assert all(bool((output[row, :-1] == small[row, 0]).all()) for row in range(rows))
+    grad_input, grad_alpha, _ = ops.mpelu_backward(x, x, alpha, None, 0)
+    assert bool((grad_input[:, -1] == 2.0).all())
+    # equal terms round the same way: the sums of float32 are that far from random
+    expected = torch.full_like(grad_alpha, -torch.expm1(torch.tensor(-1.0)).item() * (columns - 1))
+    torch.testing.assert_close(grad_alpha, expected, rtol=1e-3, atol=0)

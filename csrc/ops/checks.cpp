@@ -28,6 +28,13 @@ void check_parameter(const char* op, const at::Tensor& input, const at::Tensor& 
               is_half(input.scalar_type()) ? ", or Float" : "", ", got ", parameter.scalar_type());
 }
 
+void check_not_written(const char* op, const at::Tensor& input, const at::Tensor& parameter,
+                       const char* name) {
+  const auto status = at::get_overlap_status(input, parameter);
+  TORCH_CHECK(status != at::MemOverlapStatus::Full && status != at::MemOverlapStatus::Partial, op,
+              ": expected ", name, " in other memory than input, which is written; clone() it first");
+}
+
 }  // namespace
 
 int64_t channel_dim(const char* op, const at::Tensor& input, int64_t dim) {
@@ -79,6 +86,15 @@ void check_inplace(const char* op, const at::Tensor& input) {
   TORCH_CHECK(at::has_internal_overlap(input) != at::MemOverlap::Yes, op,
               ": expected input without elements that share memory, got an expanded tensor of shape ",
               input.sym_sizes(), " and strides ", input.sym_strides(), "; clone() it first");
+}
+
+void check_inplace(const char* op, const at::Tensor& input, const at::Tensor& alpha,
+                   const std::optional<at::Tensor>& beta) {
+  check_inplace(op, input);
+  check_not_written(op, input, alpha, "alpha");
+  if (beta.has_value()) {
+    check_not_written(op, input, *beta, "beta");
+  }
 }
 
 void check_elu_alpha_not_negative(const char* op, double alpha) {

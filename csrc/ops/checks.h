@@ -28,6 +28,10 @@ void check_grad_output(const char* op, const at::Tensor& grad_output, const at::
 /// A tensor to be written in place must not have two elements at one address.
 void check_inplace(const char* op, const at::Tensor& input);
 
+/// Nor may a parameter lie in the memory that is written.
+void check_inplace(const char* op, const at::Tensor& input, const at::Tensor& alpha,
+                   const std::optional<at::Tensor>& beta);
+
 /// ELU's gradient can be told from its output only where alpha >= 0.
 void check_elu_alpha_not_negative(const char* op, double alpha);
 

@@ -201,6 +201,15 @@ def test_in_place_on_an_expanded_tensor(device: torch.device, case: str) -> None
     assert_raises(ops.mpelu_, x, ones(3).to(device), says=("mpelu_", *says))
 
 
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+def test_in_place_over_a_parameters_own_memory(device: torch.device, name: str) -> None:
+    x = torch.ones(2, 3, device=device)
+    parameters = {"alpha": ones(3).to(device), "beta": ones(3).to(device)}
+    parameters[name] = x[0]
+    says = ("mpelu_", rf"\b{name}\b", "memory")
+    assert_raises(ops.mpelu_, x, *parameters.values(), says=says)
+
+
 @pytest.mark.parametrize("name", ["input", "alpha", "beta"])
 def test_mpelu_in_place_where_a_gradient_is_needed(device: torch.device, name: str) -> None:
     tensors = {"input": ones(*SHAPE), "alpha": ones(3), "beta": ones(3)}

@@ -80,7 +80,7 @@ at::Tensor mpelu_cuda(const at::Tensor& input, const at::Tensor& alpha,
 at::Tensor& mpelu_cuda_(at::Tensor& input, const at::Tensor& alpha,
                         const std::optional<at::Tensor>& beta, int64_t dim) {
   check_parameters("mpelu_", input, alpha, beta, dim);
-  check_inplace("mpelu_", input);
+  check_inplace("mpelu_", input, alpha, beta);
   const auto x = dense(input);
   run(x, x, alpha, beta, channel_dim("mpelu_", input, dim));
   return x.is_same(input) ? input : input.copy_(x);

@@ -16,7 +16,7 @@ at::Tensor mpelu_meta(const at::Tensor& input, const at::Tensor& alpha,
 at::Tensor& mpelu_meta_(at::Tensor& input, const at::Tensor& alpha,
                         const std::optional<at::Tensor>& beta, int64_t dim) {
   check_parameters("mpelu_", input, alpha, beta, dim);
-  check_inplace("mpelu_", input);
+  check_inplace("mpelu_", input, alpha, beta);
   return input;
 }
 

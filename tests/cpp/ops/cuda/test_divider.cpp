@@ -20,10 +20,10 @@ void check(int64_t dividend, int64_t divisor, int64_t largest) {
 void check_edges(int64_t divisor, int64_t largest) {
   for (const int64_t multiple :
        {int64_t{0}, int64_t{1}, largest / divisor / 2, largest / divisor}) {
+    const int64_t exact = multiple * divisor;
     for (int64_t step = -1; step <= 1; ++step) {
-      const int64_t dividend = multiple * divisor + step;
-      if (dividend >= 0 && dividend <= largest) {
-        check(dividend, divisor, largest);
+      if (-exact <= step && step <= largest - exact) {
+        check(exact + step, divisor, largest);
       }
     }
   }

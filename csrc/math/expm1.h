@@ -69,8 +69,8 @@ MPELU_HOST_DEVICE V polynomial(V r, V sum) {
 
 /// The exponential of the product beta * x, correct to about one unit in the last place: expm1 for
 /// all arguments (-1 towards -inf, +inf above the range, NaN for NaN), exp down to about the
-/// smallest normal number, 0 below. The product's own rounding error is carried along; without it a large
-/// positive product (beta < 0) would lose as many units as it is large.
+/// smallest normal number, 0 below. The product's own rounding error is carried along; without it a
+/// large positive product (beta < 0) would lose as many units as it is large.
 ///
 /// With z = k ln 2 + r: expm1(z) = 2^k expm1(r) + (2^k - 1). It is evaluated at half its size, so
 /// that 2^(k-1) is a number for every k up to the overflow.

@@ -17,8 +17,7 @@ template <typename V>
 MPELU_HOST_DEVICE V forward(V x, V alpha, V beta) {
   using R = Real<V>;
   const V m = exponential_of_product(beta, x).expm1;
-  return R::select(R::non_negative(x), x,
-                   R::multiply_add(alpha, m, V(typename R::Scalar(0))));
+  return R::select(R::non_negative(x), x, R::multiply_add(alpha, m, V(typename R::Scalar(0))));
 }
 
 /// One element's part in the gradients.
@@ -29,8 +28,8 @@ struct Gradient {
   V beta;
 };
 
-/// The gradients of f at x, times grad_output: for x <= 0, with m = expm1(beta x) and e = exp(beta x),
-/// alpha beta e for the input, m for alpha and alpha x e for beta; for x > 0, 1, 0 and 0.
+/// The gradients of f at x, times grad_output: for x <= 0, with m = expm1(beta x) and e = exp(beta
+/// x), alpha beta e for the input, m for alpha and alpha x e for beta; for x > 0, 1, 0 and 0.
 template <typename V>
 MPELU_HOST_DEVICE Gradient<V> backward(V grad_output, V x, V alpha, V beta) {
   using R = Real<V>;

@@ -13,9 +13,9 @@
 
 namespace mpelu::math {
 
-/// The few operations that the formulas need of a number type V and that C++ does not spell the same
-/// way for scalars and SIMD vectors. This primary template is for float and double, on the host and
-/// on the device; vector.h specialises it for at::vec::Vectorized.
+/// The few operations that the formulas need of a number type V and that C++ does not spell the
+/// same way for scalars and SIMD vectors. This primary template is for float and double, on the
+/// host and on the device; vector.h specialises it for at::vec::Vectorized.
 template <typename V>
 struct Real {
   using Scalar = V;

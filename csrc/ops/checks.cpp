@@ -5,9 +5,7 @@
 namespace mpelu {
 namespace {
 
-bool is_half(at::ScalarType dtype) {
-  return dtype == at::kBFloat16 || dtype == at::kHalf;
-}
+bool is_half(at::ScalarType dtype) { return dtype == at::kBFloat16 || dtype == at::kHalf; }
 
 void check_parameter(const char* op, const at::Tensor& input, const at::Tensor& parameter,
                      const char* name, int64_t dim) {
@@ -17,8 +15,8 @@ void check_parameter(const char* op, const at::Tensor& input, const at::Tensor& 
   TORCH_CHECK(parameter.dim() <= 1, op, ": expected ", name,
               " to be 0-d or 1-d with 1 or C elements, got shape ", parameter.sym_sizes());
   TORCH_CHECK(parameter.sym_numel() == 1 || parameter.sym_numel() == channels, op, ": expected ",
-              name, " to have 1 element or one for each of the ", channels,
-              " channels in dim ", dim, " of input with shape ", input.sym_sizes(), ", got shape ",
+              name, " to have 1 element or one for each of the ", channels, " channels in dim ",
+              dim, " of input with shape ", input.sym_sizes(), ", got shape ",
               parameter.sym_sizes());
   TORCH_CHECK(parameter.device() == input.device(), op, ": expected ", name,
               " on the device of input, ", input.device(), ", got ", parameter.device());
@@ -32,7 +30,8 @@ void check_not_written(const char* op, const at::Tensor& input, const at::Tensor
                        const char* name) {
   const auto status = at::get_overlap_status(input, parameter);
   TORCH_CHECK(status != at::MemOverlapStatus::Full && status != at::MemOverlapStatus::Partial, op,
-              ": expected ", name, " in other memory than input, which is written; clone() it first");
+              ": expected ", name,
+              " in other memory than input, which is written; clone() it first");
 }
 
 }  // namespace
@@ -53,8 +52,8 @@ void check_input(const char* op, const at::Tensor& input, const char* name) {
   TORCH_CHECK(input.layout() == at::kStrided, op, ": expected ", name,
               " to be a strided tensor, got layout ", input.layout());
   const auto dtype = input.scalar_type();
-  TORCH_CHECK(dtype == at::kDouble || dtype == at::kFloat || is_half(dtype), op, ": expected ", name,
-              " of dtype Double, Float, BFloat16 or Half, got ", dtype);
+  TORCH_CHECK(dtype == at::kDouble || dtype == at::kFloat || is_half(dtype), op, ": expected ",
+              name, " of dtype Double, Float, BFloat16 or Half, got ", dtype);
 }
 
 void check_parameters(const char* op, const at::Tensor& input, const at::Tensor& alpha,
@@ -75,17 +74,18 @@ void check_grad_output(const char* op, const at::Tensor& grad_output, const at::
               ": expected grad_output to have the shape of ", input_name, ", ", input.sym_sizes(),
               ", got ", grad_output.sym_sizes());
   TORCH_CHECK(grad_output.scalar_type() == input.scalar_type(), op,
-              ": expected grad_output to have the dtype of ", input_name, ", ",
-              input.scalar_type(), ", got ", grad_output.scalar_type());
+              ": expected grad_output to have the dtype of ", input_name, ", ", input.scalar_type(),
+              ", got ", grad_output.scalar_type());
   TORCH_CHECK(grad_output.device() == input.device(), op,
               ": expected grad_output on the device of ", input_name, ", ", input.device(),
               ", got ", grad_output.device());
 }
 
 void check_inplace(const char* op, const at::Tensor& input) {
-  TORCH_CHECK(at::has_internal_overlap(input) != at::MemOverlap::Yes, op,
-              ": expected input without elements that share memory, got an expanded tensor of shape ",
-              input.sym_sizes(), " and strides ", input.sym_strides(), "; clone() it first");
+  TORCH_CHECK(
+      at::has_internal_overlap(input) != at::MemOverlap::Yes, op,
+      ": expected input without elements that share memory, got an expanded tensor of shape ",
+      input.sym_sizes(), " and strides ", input.sym_strides(), "; clone() it first");
 }
 
 void check_inplace(const char* op, const at::Tensor& input, const at::Tensor& alpha,

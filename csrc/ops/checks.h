@@ -6,8 +6,8 @@
 #include <optional>
 
 // What every backend asks of its arguments, in one place. Each function throws a c10::Error that
-// starts with the operator's name, names the argument and shows what was received. Sizes are read as
-// symbols, so that the same checks serve the Meta kernels under dynamic shapes.
+// starts with the operator's name, names the argument and shows what was received. Sizes are read
+// as symbols, so that the same checks serve the Meta kernels under dynamic shapes.
 namespace mpelu {
 
 /// The dimension of the channels, counted from the front: dim, wrapped; 0 for a tensor with fewer

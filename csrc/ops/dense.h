@@ -21,9 +21,7 @@ inline at::Tensor dense_as(const at::Tensor& tensor, const at::Tensor& reference
 }
 
 /// The layout of a dense tensor for parameters that all its elements share.
-inline Layout shared_layout(const at::Tensor& tensor) {
-  return {1, 1, tensor.numel()};
-}
+inline Layout shared_layout(const at::Tensor& tensor) { return {1, 1, tensor.numel()}; }
 
 /// The layout of a dense, non-empty tensor for parameters along dim.
 inline Layout channel_layout(const at::Tensor& tensor, int64_t dim) {

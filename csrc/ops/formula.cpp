@@ -110,8 +110,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward(const at::Tensor& 
   const auto slope = a * at::exp(z);
   const auto grad_input = at::where(positive, g, g * (slope * b)).to(input.scalar_type());
   const auto grad_alpha = reduced(below * at::expm1(z), alpha, channels);
-  const auto grad_beta = beta ? reduced(below * slope * n, *beta, channels)
-                              : at::empty({0}, alpha.options());
+  const auto grad_beta =
+      beta ? reduced(below * slope * n, *beta, channels) : at::empty({0}, alpha.options());
   return {grad_input, grad_alpha, grad_beta};
 }
 

@@ -4,9 +4,10 @@
 
 namespace mpelu {
 
-/// A dense tensor as it lies in memory, [outer, channels, inner]. Every non-overlapping dense tensor
-/// is of this form for any channel dimension: inner is that dimension's stride, so that inner = 1 is
-/// channels last. One channel stands for parameters that all elements share: [1, 1, numel].
+/// A dense tensor as it lies in memory, [outer, channels, inner]. Every non-overlapping dense
+/// tensor is of this form for any channel dimension: inner is that dimension's stride, so that
+/// inner = 1 is channels last. One channel stands for parameters that all elements share: [1, 1,
+/// numel].
 struct Layout {
   int64_t outer;
   int64_t channels;

@@ -14,7 +14,8 @@ TORCH_LIBRARY(mpelu, m) {
   m.def("mpelu(Tensor input, Tensor alpha, Tensor? beta=None, int dim=1) -> Tensor", tags);
   m.def("mpelu_(Tensor(a!) input, Tensor alpha, Tensor? beta=None, int dim=1) -> Tensor(a!)", tags);
   m.def(
-      "mpelu_backward(Tensor grad_output, Tensor input, Tensor alpha, Tensor? beta=None, int dim=1) "
+      "mpelu_backward(Tensor grad_output, Tensor input, Tensor alpha, Tensor? beta=None, int "
+      "dim=1) "
       "-> (Tensor grad_input, Tensor grad_alpha, Tensor grad_beta)",
       tags);
 }

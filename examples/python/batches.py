@@ -50,7 +50,7 @@ class Batches:
             images = self._augment(self.train_images[chosen], self._generator(epoch, step))
             yield self.normalize(images), self.train_labels[chosen]
 
-    def test(self, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
+    def test(self, batch_size: int = 100) -> Iterator[tuple[Tensor, Tensor]]:
         """The test set, in order and as it is."""
         images, labels = self.test_images.split(batch_size), self.test_labels.split(batch_size)
         for batch, target in zip(images, labels, strict=True):

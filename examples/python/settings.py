@@ -74,8 +74,9 @@ class Settings:
     lr: float = _option(
         0.1, "peak learning rate; five times it for alpha, beta", type=_number(float, 0)
     )
+    # The usual 1e-4 would draw alpha and beta to 0 here, as their rate and decay are that high.
     weight_decay: float = _option(
-        1e-4, "L2 penalty; ten times it for alpha, beta", type=_number(float, 0)
+        1e-5, "L2 penalty; ten times it for alpha, beta", type=_number(float, 0)
     )
     schedule: str = _option(
         "onecycle", "of the learning rate; step is for long runs", choices=tuple(SCHEDULES)

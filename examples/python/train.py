@@ -1,7 +1,8 @@
 """Trains an MPELU residual network on images, into runs/NAME/.
 
     python examples/python/train.py                       # two epochs, minutes on two cores
-    python examples/python/train.py --data ~/cifar --depth 164 --epochs 164 --schedule step
+    python examples/python/train.py --data ~/cifar --depth 164 --epochs 164 --batch-size 128 \\
+        --schedule step --weight-decay 1e-4
     python examples/python/train.py --resume runs/NAME    # goes on exactly where it stopped
 
 runs/NAME/ holds log.csv (a row per epoch), checkpoint.pt, curves.png, activations.png and

@@ -10,7 +10,8 @@
 /// The operators, as torch.ops.mpelu has them. All go through torch's dispatcher: autograd, CPU and
 /// CUDA kernels, torch.func's transforms. Inputs are float64, float32, bfloat16 or float16 tensors
 /// of any shape and strides; outputs have the shape, dtype and dense strides that
-/// torch::prelu(input, weight) would give. What does not fit is a c10::Error that names the argument.
+/// torch::prelu(input, weight) would give. What does not fit is a c10::Error that names the
+/// argument.
 namespace mpelu {
 
 /// ELU (Clevert et al. 2016): x for x > 0, alpha * expm1(x) for x <= 0. alpha = 0 is ReLU.
@@ -27,8 +28,8 @@ MPELU_API at::Tensor elu_backward(const at::Tensor& grad_output, const at::Tenso
 /// MPELU (Li et al. 2016, arXiv:1606.00305): x for x > 0, alpha_c * expm1(beta_c * x) for x <= 0.
 ///
 /// alpha and beta are 0-d or have 1 or C elements, C the size of dimension dim (a tensor of fewer
-/// than two dimensions has its channels in dimension 0); their dtype is the input's, or float32 for a
-/// bfloat16 or float16 input. Without beta it is SPELU, beta = 1.
+/// than two dimensions has its channels in dimension 0); their dtype is the input's, or float32 for
+/// a bfloat16 or float16 input. Without beta it is SPELU, beta = 1.
 MPELU_API at::Tensor mpelu(const at::Tensor& input, const at::Tensor& alpha,
                            const std::optional<at::Tensor>& beta = std::nullopt, int64_t dim = 1);
 

@@ -90,8 +90,6 @@ TORCH_LIBRARY_IMPL(mpelu, Autograd, m) {
   m.impl("elu_backward", &elu_backward_autograd);
 }
 
-TORCH_LIBRARY_IMPL(mpelu, ADInplaceOrView, m) {
-  m.impl("elu_", &elu_adinplaceorview_);
-}
+TORCH_LIBRARY_IMPL(mpelu, ADInplaceOrView, m) { m.impl("elu_", &elu_adinplaceorview_); }
 
 }  // namespace mpelu

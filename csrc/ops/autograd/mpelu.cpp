@@ -32,8 +32,8 @@ class MpeluFunction : public torch::autograd::Function<MpeluFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grad_outputs) {
     const auto saved = ctx->get_saved_variables();
     const auto beta = optional(saved[2]);
-    const auto [grad_input, grad_alpha, grad_beta] = mpelu_backward(
-        grad_outputs[0], saved[0], saved[1], beta, ctx->saved_data["dim"].toInt());
+    const auto [grad_input, grad_alpha, grad_beta] =
+        mpelu_backward(grad_outputs[0], saved[0], saved[1], beta, ctx->saved_data["dim"].toInt());
     return {grad_input, grad_alpha, beta ? grad_beta : at::Tensor(), at::Tensor()};
   }
 };
@@ -52,9 +52,10 @@ at::Tensor mpelu_autograd(const at::Tensor& input, const at::Tensor& alpha,
 
 at::Tensor& mpelu_autograd_(at::Tensor& input, const at::Tensor& alpha,
                             const std::optional<at::Tensor>& beta, int64_t dim) {
-  TORCH_CHECK(!requires_grad(input, alpha, beta),
-              "mpelu_: input, alpha or beta requires grad, but the gradient of MPELU cannot be told "
-              "from its output; use mpelu() or torch.no_grad()");
+  TORCH_CHECK(
+      !requires_grad(input, alpha, beta),
+      "mpelu_: input, alpha or beta requires grad, but the gradient of MPELU cannot be told "
+      "from its output; use mpelu() or torch.no_grad()");
   if (is_transformed(input, alpha, beta)) {
     return formula::mpelu_(input, alpha, beta, dim);
   }
@@ -91,8 +92,6 @@ TORCH_LIBRARY_IMPL(mpelu, Autograd, m) {
   m.impl("mpelu_backward", &mpelu_backward_autograd);
 }
 
-TORCH_LIBRARY_IMPL(mpelu, ADInplaceOrView, m) {
-  m.impl("mpelu_", &mpelu_adinplaceorview_);
-}
+TORCH_LIBRARY_IMPL(mpelu, ADInplaceOrView, m) { m.impl("mpelu_", &mpelu_adinplaceorview_); }
 
 }  // namespace mpelu

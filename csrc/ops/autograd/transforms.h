@@ -8,18 +8,12 @@
 
 namespace mpelu {
 
-inline bool is_defined(const at::Tensor& tensor) {
-  return tensor.defined();
-}
+inline bool is_defined(const at::Tensor& tensor) { return tensor.defined(); }
 inline bool is_defined(const std::optional<at::Tensor>& tensor) {
   return tensor.has_value() && tensor->defined();
 }
-inline const at::Tensor& value(const at::Tensor& tensor) {
-  return tensor;
-}
-inline const at::Tensor& value(const std::optional<at::Tensor>& tensor) {
-  return *tensor;
-}
+inline const at::Tensor& value(const at::Tensor& tensor) { return tensor; }
+inline const at::Tensor& value(const std::optional<at::Tensor>& tensor) { return *tensor; }
 
 /// Whether a gradient will be asked of an operator on these tensors.
 template <typename... Tensors>
@@ -32,8 +26,7 @@ bool requires_grad(const Tensors&... tensors) {
 /// levels a C++ autograd::Function does not know, or where an input carries a forward tangent.
 template <typename... Tensors>
 bool is_transformed(const Tensors&... tensors) {
-  return c10::impl::tls_is_dispatch_key_included(
-             c10::DispatchKey::FuncTorchDynamicLayerBackMode) ||
+  return c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::FuncTorchDynamicLayerBackMode) ||
          ((is_defined(tensors) && value(tensors)._fw_grad(/*level=*/0).defined()) || ...);
 }
 

@@ -22,7 +22,8 @@ namespace {
 /// alpha and beta as the kernels read them, and the tensors that hold the numbers meanwhile.
 class Parameters {
  public:
-  Parameters(const at::Tensor& input, const at::Tensor& alpha, const std::optional<at::Tensor>& beta)
+  Parameters(const at::Tensor& input, const at::Tensor& alpha,
+             const std::optional<at::Tensor>& beta)
       : alpha_(as_opmath(alpha, input)), beta_(beta ? as_opmath(*beta, input) : at::Tensor()) {}
 
   cpu::Parameter alpha() const { return view(alpha_); }

@@ -14,8 +14,6 @@ at::Tensor& elu_functionalize_(at::Tensor& input, double alpha) {
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(mpelu, Functionalize, m) {
-  m.impl("elu_", &elu_functionalize_);
-}
+TORCH_LIBRARY_IMPL(mpelu, Functionalize, m) { m.impl("elu_", &elu_functionalize_); }
 
 }  // namespace mpelu

@@ -23,9 +23,9 @@ T without_wrapper(T number) {
   return number;
 }
 
-/// An in-place operator for torch.compile's functionalization: what it writes becomes the new value of
-/// input, computed by the operator's out-of-place twin. Torch does this by itself only for operators
-/// whose results are not their arguments.
+/// An in-place operator for torch.compile's functionalization: what it writes becomes the new value
+/// of input, computed by the operator's out-of-place twin. Torch does this by itself only for
+/// operators whose results are not their arguments.
 template <typename Operator, typename... Args>
 at::Tensor& functionalize_inplace(Operator out_of_place, at::Tensor& input, const Args&... args) {
   const auto inner = without_wrapper(input);

@@ -13,8 +13,6 @@ at::Tensor& mpelu_functionalize_(at::Tensor& input, const at::Tensor& alpha,
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(mpelu, Functionalize, m) {
-  m.impl("mpelu_", &mpelu_functionalize_);
-}
+TORCH_LIBRARY_IMPL(mpelu, Functionalize, m) { m.impl("mpelu_", &mpelu_functionalize_); }
 
 }  // namespace mpelu

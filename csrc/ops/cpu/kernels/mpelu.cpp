@@ -55,18 +55,18 @@ void forward_columns(scalar_t* output, const scalar_t* input, const Parameter& a
   const Tiles tiles(layout);
   const auto alphas = by_column<scalar_t>(alpha, tiles);
   const auto betas = by_column<scalar_t>(beta, tiles);
-  parallel_units(tiles.across * tiles.down, tiles.elements_per_unit(), [&](int64_t begin,
-                                                                          int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const auto unit = tiles[i];
-      for (int64_t row = unit.row_begin; row < unit.row_end; ++row) {
-        const int64_t offset = row * tiles.columns + unit.column;
-        forward_span(output + offset, input + offset, tiles.row_size(unit, row),
-                     Varying<T>{alphas.data() + unit.column},
-                     Varying<T>{betas.data() + unit.column});
-      }
-    }
-  });
+  parallel_units(tiles.across * tiles.down, tiles.elements_per_unit(),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; ++i) {
+                     const auto unit = tiles[i];
+                     for (int64_t row = unit.row_begin; row < unit.row_end; ++row) {
+                       const int64_t offset = row * tiles.columns + unit.column;
+                       forward_span(output + offset, input + offset, tiles.row_size(unit, row),
+                                    Varying<T>{alphas.data() + unit.column},
+                                    Varying<T>{betas.data() + unit.column});
+                     }
+                   }
+                 });
 }
 
 /// math::backward with a span's parameters.
@@ -154,12 +154,11 @@ void backward_columns(scalar_t* grad_input, const ChannelSums& sums, const scala
 
 void mpelu_kernel(const at::TensorBase& output, const at::TensorBase& input, const Parameter& alpha,
                   const Parameter& beta, const Layout& layout) {
-  AT_DISPATCH_FLOATING_TYPES_AND2(
-      at::kBFloat16, at::kHalf, input.scalar_type(), "mpelu_cpu", [&] {
-        const auto run =
-            has_long_rows<scalar_t>(layout) ? forward_rows<scalar_t> : forward_columns<scalar_t>;
-        run(output.data_ptr<scalar_t>(), input.const_data_ptr<scalar_t>(), alpha, beta, layout);
-      });
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, input.scalar_type(), "mpelu_cpu", [&] {
+    const auto run =
+        has_long_rows<scalar_t>(layout) ? forward_rows<scalar_t> : forward_columns<scalar_t>;
+    run(output.data_ptr<scalar_t>(), input.const_data_ptr<scalar_t>(), alpha, beta, layout);
+  });
 }
 
 void mpelu_backward_kernel(const at::TensorBase& grad_input, const ChannelSums& sums,

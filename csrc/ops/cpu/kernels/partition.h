@@ -7,14 +7,14 @@
 #include "ops/layout.h"
 
 // How the work is split, and why the sums do not depend on the number of threads: a tensor
-// [outer, C, inner] is cut into units whose borders come from its sizes alone. A unit is summed by one
-// thread, in one order; its sums have a place of their own; and the units' sums are added up in the
-// order of their numbers. Threads only decide who does a unit, never what it is.
+// [outer, C, inner] is cut into units whose borders come from its sizes alone. A unit is summed by
+// one thread, in one order; its sums have a place of their own; and the units' sums are added up in
+// the order of their numbers. Threads only decide who does a unit, never what it is.
 //
 // There are two ways to cut. Where inner is long, a unit is a segment of one channel's row: its
-// parameters are constants and its sums two vectors. Where inner is short, down to channels last, the
-// tensor is [rows, columns] with columns = C * inner (several times over where that is short too) and
-// a unit is a tile of it: every column has its own parameters and its own sums.
+// parameters are constants and its sums two vectors. Where inner is short, down to channels last,
+// the tensor is [rows, columns] with columns = C * inner (several times over where that is short
+// too) and a unit is a tile of it: every column has its own parameters and its own sums.
 namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
 inline namespace CPU_CAPABILITY {
@@ -28,9 +28,7 @@ constexpr int64_t kTileColumns = 512;
 /// Rows of a tile: as many additions to a column's sum before it goes on in double.
 constexpr int64_t kTileRows = 64;
 
-inline int64_t ceil_divide(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
+inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// Calls body(begin, end) for ranges of units, on several threads where there is work for them.
 template <typename Body>
@@ -93,7 +91,9 @@ struct Tiles {
   }
 
   int64_t channel(int64_t column) const { return (column % period) / layout.inner; }
-  int64_t elements_per_unit() const { return std::min(rows, kTileRows) * std::min(columns, kTileColumns); }
+  int64_t elements_per_unit() const {
+    return std::min(rows, kTileRows) * std::min(columns, kTileColumns);
+  }
 
   Layout layout;
   int64_t period;   // C * inner, after which the channels repeat

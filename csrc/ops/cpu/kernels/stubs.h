@@ -18,8 +18,7 @@ struct Parameter {
 
   template <typename T>
   T at(int64_t channel) const {
-    return data == nullptr ? static_cast<T>(value)
-                           : static_cast<const T*>(data)[channel * stride];
+    return data == nullptr ? static_cast<T>(value) : static_cast<const T*>(data)[channel * stride];
   }
 };
 

@@ -115,6 +115,11 @@ if(MPELU_WITH_CUDA)
     list(APPEND MPELU_CUDART_FOLDERS "${folder}")
   endforeach()
 
+  # CMake stays with the compiler of the last configuration, even where that is gone.
+  if(NOT nvcc STREQUAL MPELU_NVCC)
+    file(REMOVE "${CMAKE_PLATFORM_INFO_DIR}/CMakeCUDACompiler.cmake")
+  endif()
+  set(MPELU_NVCC "${nvcc}" CACHE INTERNAL "the nvcc of the last configuration")
   set(CMAKE_CUDA_COMPILER "${nvcc}")
   enable_language(CUDA)
 

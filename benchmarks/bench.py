@@ -1,6 +1,6 @@
-"""Times every peer side by side: forward and backward, over sizes, dtypes and memory formats.
+"""Times every peer side by side: forward and backward, over sizes, dtypes, layouts and threads.
 
-    python benchmarks/bench.py --device cpu --threads 1 2
+    python benchmarks/bench.py                  # the CPU, and the GPU where there is one
     python benchmarks/bench.py --device cuda --output benchmarks/results/gpu
 
 Prints a table and writes one JSON file with the date, the machine and the versions.
@@ -9,146 +9,91 @@ Prints a table and writes one JSON file with the date, the machine and the versi
 from __future__ import annotations
 
 import argparse
-import datetime
-import itertools
 import json
-import platform
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from peers import BACKWARD_LIMIT, FORWARD_LIMIT, PEERS, Inputs, Peer
-from torch import Tensor
-from torch.utils.benchmark import Timer
+from cases import DTYPES, Case, backward_task, forward_task
+from machine import describe, file_name
+from measure import interleaved, memory
+from peers import ADD, CLONE, PEERS, Peer
 
-import mpelu
-
-# [N, C, H, W] of the layers of the CIFAR residual networks at batch 64, and one past the caches.
+# [N, C, H, W] of the layers of the CIFAR residual networks at batch 64, and past the caches.
 NETWORK_SHAPES = ((64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8), (64, 64, 32, 32))
 GPU_SHAPES = (*NETWORK_SHAPES, (64, 256, 32, 32), (256, 256, 32, 32))
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-MEMORY_FORMATS = {
-    "contiguous": torch.contiguous_format,
-    "channels_last": torch.channels_last,
-}
+# Where the other dtypes, layouts and numbers of threads are shown.
+LARGE = (64, 64, 32, 32)
+
+Row = dict[str, object]
 
 
-@dataclass(frozen=True)
-class Case:
-    device: str
-    shape: tuple[int, ...]
-    dtype: str
-    memory_format: str
-    threads: int
-
-    def inputs(self) -> Inputs:
-        torch.manual_seed(0)
-        dtype = DTYPES[self.dtype]
-
-        def tensor() -> Tensor:
-            values = torch.randn(self.shape, device=self.device).to(dtype)
-            return values.to(memory_format=MEMORY_FORMATS[self.memory_format])
-
-        channels = self.shape[1]
-        return Inputs(
-            x=tensor().requires_grad_(),
-            alpha=torch.rand(channels, device=self.device).to(dtype).requires_grad_(),
-            beta=torch.rand(channels, device=self.device).to(dtype).requires_grad_(),
-            grad_output=tensor(),
-        )
-
-    def label(self) -> str:
-        shape = "x".join(map(str, self.shape))
-        return f"{shape} {self.dtype} {self.memory_format}, {self.threads} threads on {self.device}"
+def cases(device: str) -> Iterator[Case]:
+    """Every shape in float32; the largest in every dtype and layout, and on two threads."""
+    if device == "cuda":
+        for shape in GPU_SHAPES:
+            for dtype in ("float32", "bfloat16"):
+                for layout in ("contiguous", "channels_last"):
+                    yield Case(shape, dtype, layout, device="cuda")
+        return
+    for shape in NETWORK_SHAPES:
+        yield Case(shape)
+    yield Case(LARGE, layout="channels_last")
+    for dtype in ("bfloat16", "float16", "float64"):
+        yield Case(LARGE, dtype)
+    yield Case(LARGE, threads=2)
 
 
-def forward_task(peer: Peer, inputs: Inputs) -> Callable[[], object]:
-    def task() -> Tensor:
-        with torch.no_grad():
-            return peer.forward(inputs)
-
-    return task
-
-
-def backward_task(peer: Peer, inputs: Inputs) -> Callable[[], object]:
-    output = peer.forward(inputs)
-    wanted = peer.differentiable(inputs)
-
-    def task() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(output, wanted, inputs.grad_output, retain_graph=True)
-
-    return task
-
-
-def tasks(inputs: Inputs, names: list[str]) -> Iterator[tuple[str, str, Callable[[], object]]]:
-    """Yields (direction, peer, what to time); the limits come first."""
-    x, grad_output = inputs.x.detach(), inputs.grad_output
-    yield "forward", FORWARD_LIMIT, x.clone
-    for peer in PEERS:
-        if peer.name in names:
-            yield "forward", peer.name, forward_task(peer, inputs)
-    yield "backward", BACKWARD_LIMIT, lambda: torch.add(x, grad_output)
-    for peer in PEERS:
-        if peer.name in names:
-            yield "backward", peer.name, backward_task(peer, inputs)
+def measure_case(case: Case, peers: list[Peer], seconds: float) -> Iterator[Row]:
+    torch.compiler.reset()
+    inputs = case.inputs()
+    for direction, limit, make_task in (
+        ("forward", CLONE, forward_task),
+        ("backward", ADD, backward_task),
+    ):
+        shown = [limit, *peers]
+        times = interleaved([make_task(p, inputs) for p in shown], case.threads, seconds, case.device)
+        for peer, time in zip(shown, times, strict=True):
+            row = {**asdict(case), "direction": direction, "peer": peer.name, **asdict(time)}
+            row["of_limit"] = time.median_s / times[0].median_s
+            if direction == "backward" and peer is not limit:
+                row.update(asdict(memory(peer, inputs)))
+            yield row
 
 
-def measure(case: Case, names: list[str], seconds: float) -> Iterator[dict[str, object]]:
-    limits: dict[str, float] = {}
-    for direction, name, task in tasks(case.inputs(), names):
-        task()
-        timer = Timer("task()", globals={"task": task}, num_threads=case.threads)
-        result = timer.blocked_autorange(min_run_time=seconds)
-        limit = limits.setdefault(direction, result.median)
-        yield {
-            **asdict(case),
-            "direction": direction,
-            "peer": name,
-            "median_s": result.median,
-            "iqr_s": result.iqr,
-            "of_limit": result.median / limit,
-        }
-
-
-def environment(device: str) -> dict[str, object]:
-    return {
-        "date": datetime.date.today().isoformat(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else processor_name(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "mpelu": mpelu.build_info(),
-    }
-
-
-def processor_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def print_row(row: dict[str, object]) -> None:
-    print(
-        f"  {row['direction']:<9}{row['peer']:<24}{float(row['median_s']) * 1e3:10.4f} ms"
-        f"{float(row['of_limit']):9.2f} x limit",
-        flush=True,
-    )
+def print_table(case: Case, rows: list[Row]) -> None:
+    by_peer: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_peer.setdefault(str(row["peer"]), {})[str(row["direction"])] = row
+    print(f"\n{case.label()}")
+    heads = ("forward ms", "iqr", "x clone", "backward ms", "iqr", "x add", "saved MB", "peak MB")
+    print(" " * 24, *(f"{head:>12}" for head in heads))
+    for peer, directions in by_peer.items():
+        cells: list[str] = []
+        for direction in ("forward", "backward"):
+            row = directions.get(direction)
+            numbers = (
+                (float(row["median_s"]) * 1e3, float(row["iqr_s"]) * 1e3, float(row["of_limit"]))
+                if row
+                else ()
+            )
+            cells += [f"{number:.3f}" for number in numbers] or [""] * 3
+        backward = directions.get("backward", {})
+        for key in ("saved_bytes", "peak_bytes"):
+            cells.append(f"{float(backward[key]) / 2**20:.1f}" if key in backward else "")
+        print(f"{peer:<24}", *(f"{cell:>12}" for cell in cells), flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="CPU threads")
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["float32", "bfloat16"])
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="the only one; else all there are")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="these alone")
+    names = [peer.name for peer in PEERS]
+    parser.add_argument("--peers", nargs="+", choices=names, default=names, help="these alone")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of timing for each row")
     parser.add_argument(
-        "--peers", nargs="+", choices=[p.name for p in PEERS], default=[p.name for p in PEERS]
-    )
-    parser.add_argument("--seconds", type=float, default=0.2, help="of timing for each row")
-    parser.add_argument(
-        "--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON file"
+        "--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON files"
     )
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -158,23 +103,20 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    shapes = GPU_SHAPES if arguments.device == "cuda" else NETWORK_SHAPES
-    rows: list[dict[str, object]] = []
-    for shape, dtype, memory_format, threads in itertools.product(
-        shapes, arguments.dtypes, MEMORY_FORMATS, arguments.threads
-    ):
-        case = Case(arguments.device, shape, dtype, memory_format, threads)
-        print(case.label())
-        for row in measure(case, arguments.peers, arguments.seconds):
-            print_row(row)
-            rows.append(row)
-
-    facts = environment(arguments.device)
-    name = str(facts["device"]).replace(" ", "-").replace("(R)", "")
-    path = arguments.output / f"{name}-{facts['date']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n")
-    print(f"written: {path}")
+    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    peers = [peer for peer in PEERS if peer.name in arguments.peers]
+    for device in [arguments.device] if arguments.device else devices:
+        rows: list[Row] = []
+        for case in cases(device):
+            if case.dtype in arguments.dtypes:
+                of_case = list(measure_case(case, peers, arguments.seconds))
+                print_table(case, of_case)
+                rows += of_case
+        facts = describe(device)
+        path = arguments.output / file_name("speed", facts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n")
+        print(f"written: {path}")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def naive_v2(inputs: Inputs) -> Tensor:
     return MF.spelu(F.prelu(inputs.x, inputs.beta), inputs.alpha)
 
 
-_compiled_formula = torch.compile(eager_formula, fullgraph=True)
+_compiled_formula = torch.compile(eager_formula, fullgraph=True, dynamic=False)
 
 
 @dataclass(frozen=True)
@@ -52,25 +52,36 @@ class Peer:
     name: str
     forward: Callable[[Inputs], Tensor]
     learns: tuple[str, ...] = ()
+    is_differentiable: bool = True
 
     def differentiable(self, inputs: Inputs) -> list[Tensor]:
         return [inputs.x, *(getattr(inputs, name) for name in self.learns)]
 
 
 #: The cost of reading the input and writing the output: no forward can be faster.
-FORWARD_LIMIT = "clone (limit)"
+CLONE = Peer("clone (limit)", lambda i: i.x.detach().clone(), is_differentiable=False)
 #: Two tensors read and one written, as every backward has to.
-BACKWARD_LIMIT = "add (limit)"
+ADD = Peer(
+    "add (limit)", lambda i: torch.add(i.x.detach(), i.grad_output), is_differentiable=False
+)
+
+RELU = Peer("torch relu", lambda i: F.relu(i.x))
+ELU = Peer("torch elu", lambda i: F.elu(i.x))
+PRELU = Peer("torch prelu", lambda i: F.prelu(i.x, i.alpha), ("alpha",))
+COMPILED = Peer("formula, torch.compile", _compiled_formula, ("alpha", "beta"))
+OUR_ELU = Peer("mpelu.elu", lambda i: MF.elu(i.x))
+OUR_SPELU = Peer("mpelu.spelu", lambda i: MF.spelu(i.x, i.alpha), ("alpha",))
+OUR_MPELU = Peer("mpelu.mpelu", lambda i: MF.mpelu(i.x, i.alpha, i.beta), ("alpha", "beta"))
 
 PEERS = (
-    Peer("torch relu", lambda i: F.relu(i.x)),
-    Peer("torch elu", lambda i: F.elu(i.x)),
-    Peer("torch prelu", lambda i: F.prelu(i.x, i.alpha), ("alpha",)),
+    RELU,
+    ELU,
+    PRELU,
     Peer("formula, eager", eager_formula, ("alpha", "beta")),
-    Peer("formula, torch.compile", _compiled_formula, ("alpha", "beta")),
+    COMPILED,
     Peer("naive v1", naive_v1, ("alpha", "beta")),
     Peer("naive v2", naive_v2, ("alpha", "beta")),
-    Peer("mpelu.elu", lambda i: MF.elu(i.x)),
-    Peer("mpelu.spelu", lambda i: MF.spelu(i.x, i.alpha), ("alpha",)),
-    Peer("mpelu.mpelu", lambda i: MF.mpelu(i.x, i.alpha, i.beta), ("alpha", "beta")),
+    OUR_ELU,
+    OUR_SPELU,
+    OUR_MPELU,
 )

@@ -12,33 +12,56 @@ namespace mpelu::math {
 // SPELU is beta = 1, ELU is beta = 1 with a fixed alpha. Zero belongs to the lower branch, as in
 // Caffe's layers, which only the gradient can tell.
 
-/// f(x). A zero of x keeps its sign; alpha = 0 gives the bits of ReLU (+0, never -0, below zero).
+/// The parameters of one channel as the formulas use them.
 template <typename V>
-MPELU_HOST_DEVICE V forward(V x, V alpha, V beta) {
-  using R = Real<V>;
-  const V m = exponential_of_product(beta, x).expm1;
-  return R::select(R::non_negative(x), x, R::multiply_add(alpha, m, V(typename R::Scalar(0))));
+struct Channel {
+  Rate<V> rate;
+  /// alpha / rate.size
+  V alpha;
+};
+
+template <typename T>
+MPELU_HOST_DEVICE Channel<T> make_channel(T alpha, T beta) {
+  const auto rate = make_rate(beta);
+  return {rate, alpha / rate.size};
 }
 
-/// One element's part in the gradients.
+/// f(x). A zero of x keeps its sign; alpha = 0 gives the bits of ReLU: +0, never -0, below zero.
 template <typename V>
-struct Gradient {
-  V input;
+MPELU_HOST_DEVICE V forward(V x, const Channel<V>& channel) {
+  using R = Real<V>;
+  const V m = exponential(x, channel.rate).expm1;
+  const V zero(typename R::Scalar(0));
+  return R::select(R::non_negative(x), x, R::multiply_add(channel.alpha, m, zero));
+}
+
+/// What elements add to the gradients of their channel's parameters, but for constant factors.
+template <typename V>
+struct Sums {
   V alpha;
   V beta;
 };
 
-/// The gradients of f at x, times grad_output: for x <= 0, with m = expm1(beta x) and e = exp(beta
-/// x), alpha beta e for the input, m for alpha and alpha x e for beta; for x > 0, 1, 0 and 0.
+/// The gradient of f at x with respect to x, times grad_output: for x <= 0, with m = expm1(beta x)
+/// and e = exp(beta x), alpha beta e; for x > 0, 1. Where x <= 0, grad_output * m goes to alpha's
+/// sum and grad_output * e * x to beta's.
 template <typename V>
-MPELU_HOST_DEVICE Gradient<V> backward(V grad_output, V x, V alpha, V beta) {
+MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V>& channel, Sums<V>& sums) {
   using R = Real<V>;
-  const V zero(typename R::Scalar(0));
-  const auto [m, e] = exponential_of_product(beta, x);
+  const auto [m, e] = exponential(x, channel.rate);
   const auto positive = R::positive(x);
-  const V scaled = grad_output * (alpha * e);
-  return {R::select(positive, grad_output, scaled * beta),
-          R::select(positive, zero, grad_output * m), R::select(positive, zero, scaled * x)};
+  const V scaled = grad_output * e;
+  sums.alpha = R::multiply_add_unless(positive, grad_output, m, sums.alpha);
+  sums.beta = R::multiply_add_unless(positive, scaled, x, sums.beta);
+  return R::select(positive, grad_output, scaled * (channel.alpha * channel.rate.beta));
+}
+
+/// The gradients of alpha and beta from all of a channel's sums. No sum, no gradient, whatever
+/// alpha is.
+template <typename T, typename S>
+MPELU_HOST_DEVICE Sums<S> parameter_gradients(const Sums<S>& sums, const Channel<T>& channel) {
+  return {sums.alpha / S(channel.rate.size),
+          sums.beta == S(0) ? S(0) : sums.beta * S(channel.alpha)};
 }
 
 /// The gradient of ELU (beta = 1, alpha >= 0) with respect to its input, from the output y: for

@@ -8,7 +8,7 @@
 #if defined(__CUDACC__)
 #define MPELU_HOST_DEVICE __host__ __device__ __forceinline__
 #else
-#define MPELU_HOST_DEVICE inline
+#define MPELU_HOST_DEVICE inline __attribute__((always_inline))
 #endif
 
 namespace mpelu::math {
@@ -23,7 +23,7 @@ struct Real {
 
   static MPELU_HOST_DEVICE Mask positive(V x) { return x > V(0); }
   static MPELU_HOST_DEVICE Mask non_negative(V x) { return x >= V(0); }
-  static MPELU_HOST_DEVICE Mask equal(V a, V b) { return a == b; }
+  static MPELU_HOST_DEVICE Mask less(V a, V b) { return a < b; }
 
   /// mask ? a : b
   static MPELU_HOST_DEVICE V select(Mask mask, V a, V b) { return mask ? a : b; }
@@ -31,22 +31,20 @@ struct Real {
   /// a * b + c
   static MPELU_HOST_DEVICE V multiply_add(V a, V b, V c) { return a * b + c; }
 
+  /// mask ? c : a * b + c
+  static MPELU_HOST_DEVICE V multiply_add_unless(Mask mask, V a, V b, V c) {
+    return mask ? c : a * b + c;
+  }
+
   /// The rounding error of the product p = a * b: exactly a * b - p.
   static MPELU_HOST_DEVICE V product_error(V a, V b, V p) { return std::fma(a, b, -p); }
 
-  /// x held in [low, high]; NaN stays NaN.
-  static MPELU_HOST_DEVICE V clamp(V x, Scalar low, Scalar high) {
-    return x < low ? low : (x > high ? high : x);
-  }
-
-  /// Moves the bits of x, taken as an integer, left by Shift and adds Offset to them.
-  template <int Shift, typename Int>
-  static MPELU_HOST_DEVICE V shift_bits(V x, Int offset) {
-    static_assert(sizeof(Int) == sizeof(V));
-    Int bits;
+  /// The number whose bits are those of x, moved to the left by Shift.
+  template <int Shift>
+  static MPELU_HOST_DEVICE V shift_left(V x) {
+    std::conditional_t<sizeof(V) == 4, uint32_t, uint64_t> bits;
     std::memcpy(&bits, &x, sizeof(V));
-    using Unsigned = std::conditional_t<sizeof(V) == 4, uint32_t, uint64_t>;
-    bits = static_cast<Int>((static_cast<Unsigned>(bits) << Shift) + static_cast<Unsigned>(offset));
+    bits <<= Shift;
     std::memcpy(&x, &bits, sizeof(V));
     return x;
   }

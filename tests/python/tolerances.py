@@ -18,16 +18,17 @@ ARGUMENT_EPSILON = 2.0**-53
 
 # A gradient is a product of up to four rounded factors, one of them an exponential good to 2 ULP
 # of 1, in the precision of the arithmetic (float32 for half types). Sums keep to this factor of the
-# sum of their terms' magnitudes because they are added up in many partial sums; a run of equal
-# terms rounds the same way each time, which is seen to cost up to 5 of these 8.
-GRADIENT_EPSILONS = 8.0
+# sum of their terms' magnitudes because they are added up in short partial sums, and those in
+# compensated doubles.
+GRADIENT_EPSILONS = 4.0
 # The result is rounded once more to its own dtype.
 GRADIENT_ULPS = 1.0
 
 # Below the smallest normal number precision is absolute, and what multiplies or sums such numbers
-# multiplies and sums their errors: these many smallest numbers, some 1e-43 in float32. Values have
-# the two factors alpha and beta; gradients of up to 10 are summed over up to some hundred elements.
-SUBNORMAL_VALUE = 4.0
+# multiplies and sums their errors: these many smallest numbers, some 1e-43 in float32. A value with
+# alpha up to 1.7 rounds beta x, for beta < 0 the exponential in units of twice the smallest number,
+# and itself; gradients of up to 10 are summed over up to some hundred elements.
+SUBNORMAL_VALUE = 3.0
 SUBNORMAL_GRADIENT = 128.0
 
 # Two formulas for the same number in float64 (closed forms, second derivatives, transforms): a few

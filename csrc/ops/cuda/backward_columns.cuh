@@ -57,6 +57,8 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
     alphas[i] = alpha[channel];
     betas[i] = beta[channel];
   }
+  // Made anew for each element: the registers are dearer than the instructions.
+  const auto channel_of = [&](int i) { return math::make_channel(alphas[i], betas[i]); };
 
   const int64_t begin = split * geometry.split_length;
   const int64_t limit = begin + geometry.split_length;
@@ -72,7 +74,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
     Sums<V> sums[N] = {};
 #pragma unroll
     for (int u = 0; u < Round::kUnroll; ++u) {
-      round.compute(u, alphas, betas, [&](int i, const Sums<V>& element) { sums[i] += element; });
+      round.compute(u, channel_of, sums);
     }
 #pragma unroll
     for (int i = 0; i < N; ++i) {
@@ -88,7 +90,8 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
   if (inside && y == 0) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      output.store((split * geometry.columns + column) * N + i, totals[i]);
+      output.store((split * geometry.columns + column) * N + i,
+                   math::parameter_gradients(totals[i], channel_of(i)));
     }
   }
 }

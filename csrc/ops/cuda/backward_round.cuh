@@ -25,17 +25,16 @@ class BackwardRound {
     grads_[u] = cuda::load(grad_output + offset, exists, narrow<scalar_t>(0.0f));
   }
 
-  /// Computes the gradients of access u: the input's are kept, those of alpha and beta passed to
-  /// add(i, sums) for each element i.
-  template <typename V, typename Add>
-  __device__ void compute(int u, const V (&alphas)[N], const V (&betas)[N], Add add) {
+  /// Computes the gradients of access u: the input's are kept; element i has the parameters
+  /// channel_of(i) and adds to the i-th of as many sums, or to the only one.
+  template <typename ChannelOf, typename V, int M>
+  __device__ void compute(int u, ChannelOf channel_of, Sums<V> (&sums)[M]) {
+    static_assert(M == N || M == 1);
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       scalar_t& grad = grads_[u].values[i];
-      const auto gradient =
-          math::backward(widen(grad), widen(inputs_[u].values[i]), alphas[i], betas[i]);
-      grad = narrow<scalar_t>(gradient.input);
-      add(i, Sums<V>{gradient.alpha, gradient.beta});
+      grad = narrow<scalar_t>(math::backward(widen(grad), widen(inputs_[u].values[i]),
+                                             channel_of(i), sums[M == 1 ? 0 : i]));
     }
   }
 

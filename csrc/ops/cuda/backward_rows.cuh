@@ -35,16 +35,10 @@ __global__ void __launch_bounds__(kBackwardThreads)
   using Round = BackwardRound<scalar_t, N>;
   const auto channels = static_cast<uint32_t>(geometry.channels);
   const uint32_t split = blockIdx.x / channels;
-  const uint32_t channel = blockIdx.x - split * channels;
+  const uint32_t index = blockIdx.x - split * channels;
   alpha.read_shared();
   beta.read_shared();
-  V alphas[N];
-  V betas[N];
-#pragma unroll
-  for (int i = 0; i < N; ++i) {
-    alphas[i] = alpha[channel];
-    betas[i] = beta[channel];
-  }
+  const auto channel = math::make_channel(alpha[index], beta[index]);
 
   const int64_t begin = split * geometry.split_length;
   const int64_t limit = begin + geometry.split_length;
@@ -56,16 +50,16 @@ __global__ void __launch_bounds__(kBackwardThreads)
     for (int u = 0; u < Round::kUnroll; ++u) {
       const int64_t access = first + u * blockDim.x;
       const int64_t row = geometry.row_length.divide(access).quotient;
-      const int64_t rows_between = row * (geometry.channels - 1) + channel;
+      const int64_t rows_between = row * (geometry.channels - 1) + index;
       round.load(u, grad_output, input, access + rows_between * geometry.row_length.divisor(),
                  access < end);
     }
     Sums<V> sums{};
 #pragma unroll
     for (int u = 0; u < Round::kUnroll; ++u) {
-      Sums<V> access_sums{};
-      round.compute(u, alphas, betas, [&](int, const Sums<V>& element) { access_sums += element; });
-      sums += access_sums;
+      Sums<V> access_sums[1] = {};
+      round.compute(u, [&](int) { return channel; }, access_sums);
+      sums += access_sums[0];
     }
     total[0] += sums;
 #pragma unroll
@@ -76,7 +70,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
 
   reduce_block<kBackwardThreads>(total, 1, blockDim.x);
   if (threadIdx.x == 0) {
-    output.store(blockIdx.x, total[0]);
+    output.store(blockIdx.x, math::parameter_gradients(total[0], channel));
   }
 }
 

@@ -35,8 +35,9 @@ __global__ void __launch_bounds__(kForwardThreads)
     for (int i = 0; i < N; ++i) {
       const V g = widen(grads[u].values[i]);
       const V x = widen(inputs[u].values[i]);
+      math::Sums<V> unused{};
       const V grad = is_result ? math::elu_backward_from_output(g, x, alpha)
-                               : math::backward(g, x, alpha, V(1)).input;
+                               : math::backward(g, x, math::make_channel(alpha, V(1)), unused);
       grads[u].values[i] = narrow<scalar_t>(grad);
     }
     const int64_t access = first + u * kForwardThreads;

@@ -21,39 +21,37 @@ struct Channels {
       : inner(layout.inner, end), count(layout.channels, end) {}
 };
 
-/// alpha and beta of N neighbours from element `index` on.
-template <int N, typename Parameters, typename V>
-__device__ void load_parameters(const Channels& channels, int64_t index, const Parameters& alpha,
-                                const Parameters& beta, V (&alphas)[N], V (&betas)[N]) {
+/// Applies f to N neighbours from element `index` on.
+template <typename scalar_t, int N, typename Parameters>
+__device__ void apply(Pack<scalar_t, N>& pack, int64_t index, const Channels& channels,
+                      const Parameters& alpha, const Parameters& beta) {
   const int64_t inner = channels.inner.divisor();
   const int count = static_cast<int>(channels.count.divisor());
-  int channel = 0;
+  int index_of_channel = 0;
   int64_t left = N;  // elements up to the next channel
   if (count > 1) {
     const auto [row, column] = channels.inner.divide(index);
-    channel = static_cast<int>(channels.count.divide(row).remainder);
+    index_of_channel = static_cast<int>(channels.count.divide(row).remainder);
     left = inner - column;
   }
   if constexpr (N > 1) {
     if (left < N) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
-        alphas[i] = alpha[channel];
-        betas[i] = beta[channel];
+        const auto channel = math::make_channel(alpha[index_of_channel], beta[index_of_channel]);
+        pack.values[i] = narrow<scalar_t>(math::forward(widen(pack.values[i]), channel));
         if (--left == 0) {
           left = inner;
-          channel = channel + 1 == count ? 0 : channel + 1;
+          index_of_channel = index_of_channel + 1 == count ? 0 : index_of_channel + 1;
         }
       }
       return;
     }
   }
-  const V a = alpha[channel];
-  const V b = beta[channel];
+  const auto channel = math::make_channel(alpha[index_of_channel], beta[index_of_channel]);
 #pragma unroll
   for (int i = 0; i < N; ++i) {
-    alphas[i] = a;
-    betas[i] = b;
+    pack.values[i] = narrow<scalar_t>(math::forward(widen(pack.values[i]), channel));
   }
 }
 
@@ -64,7 +62,6 @@ __global__ void __launch_bounds__(kForwardThreads)
     forward_kernel(const Pack<scalar_t, N>* input, Pack<scalar_t, N>* output, int64_t length,
                    Channels channels, ParameterView<param_t, Arithmetic<scalar_t>> alpha,
                    ParameterView<param_t, Arithmetic<scalar_t>> beta) {
-  using V = Arithmetic<scalar_t>;
   constexpr int kUnroll = unroll(N);
   const int64_t first = int64_t{blockIdx.x} * (kForwardThreads * kUnroll) + threadIdx.x;
 
@@ -78,14 +75,7 @@ __global__ void __launch_bounds__(kForwardThreads)
   beta.read_shared();
 #pragma unroll
   for (int u = 0; u < kUnroll; ++u) {
-    V alphas[N];
-    V betas[N];
-    load_parameters(channels, (first + u * kForwardThreads) * N, alpha, beta, alphas, betas);
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
-      scalar_t& x = packs[u].values[i];
-      x = narrow<scalar_t>(math::forward(widen(x), alphas[i], betas[i]));
-    }
+    apply(packs[u], (first + u * kForwardThreads) * N, channels, alpha, beta);
   }
 #pragma unroll
   for (int u = 0; u < kUnroll; ++u) {

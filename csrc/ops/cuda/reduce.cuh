@@ -2,23 +2,19 @@
 
 #include <cstdint>
 
+#include "math/mpelu.h"
 #include "ops/cuda/element.cuh"
 
 namespace mpelu::cuda {
 
-/// Contributions to the gradients of alpha and beta.
-template <typename T>
-struct Sums {
-  T alpha;
-  T beta;
+using math::Sums;
 
-  template <typename U>
-  __device__ Sums& operator+=(const Sums<U>& other) {
-    alpha += other.alpha;
-    beta += other.beta;
-    return *this;
-  }
-};
+template <typename T, typename U>
+__device__ Sums<T>& operator+=(Sums<T>& sums, const Sums<U>& other) {
+  sums.alpha += other.alpha;
+  sums.beta += other.beta;
+  return sums;
+}
 
 /// Adds up the values of a block of `width` x `height` threads over its height, pairwise in a fixed
 /// order. The first `width` threads get the sums, the others what is of no use. Once per kernel.

@@ -15,18 +15,28 @@ namespace {
 template <typename T>
 constexpr T kInfinity = std::numeric_limits<T>::infinity();
 
-/// expm1 and exp of one number, computed in V: the number type itself or a vector of it.
+/// expm1 and exp of beta * x for x <= 0, computed in V: the number type itself or a vector of it.
 template <typename V, typename T = typename mpelu::math::Real<V>::Scalar>
-mpelu::math::Exponential<T> exponential(T z, T beta = 1) {
-  const auto result = mpelu::math::exponential_of_product(V(beta), V(z));
+mpelu::math::Exponential<T> exponential(T x, T beta) {
+  const auto rate = mpelu::math::make_rate(beta);
   if constexpr (std::is_same_v<V, T>) {
-    return result;
+    const auto result = mpelu::math::exponential(x, rate);
+    return {result.expm1 / rate.size, result.exp / rate.size};
   } else {
+    const mpelu::math::Lane<T> lane(1, beta);
+    const auto result = mpelu::math::exponential(
+        V(x), {V(lane.beta), V(lane.size), V(lane.round), V(lane.lowest), V(lane.beyond)});
     T expm1[V::size()], exp[V::size()];
     result.expm1.store(expm1);
     result.exp.store(exp);
-    return {expm1[V::size() - 1], exp[V::size() - 1]};
+    return {expm1[V::size() - 1] / rate.size, exp[V::size() - 1] / rate.size};
   }
+}
+
+/// The same of z, of any sign.
+template <typename V, typename T = typename mpelu::math::Real<V>::Scalar>
+mpelu::math::Exponential<T> exponential(T z) {
+  return exponential<V>(-std::abs(z), std::signbit(z) ? T(1) : T(-1));
 }
 
 /// The distance between a result and the exact value, in units of the last place.

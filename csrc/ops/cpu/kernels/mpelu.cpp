@@ -5,46 +5,67 @@
 #include "ops/cpu/kernels/partition.h"
 #include "ops/cpu/kernels/span.h"
 #include "ops/cpu/kernels/stubs.h"
+#include "ops/cpu/sum.h"
 
 namespace mpelu::cpu {
 namespace {
 
-/// Rows of at least this many vectors are worth their own constants.
-constexpr int64_t kRowVectors = 2;
+/// Shorter rows than this many packs go by columns, ...
+constexpr int64_t kRowPacks = 8;
+/// ... unless the columns' parameters would be read for no more than this many rows of them.
+constexpr int64_t kFewRows = 8;
 
 template <typename scalar_t>
 bool has_long_rows(const Layout& layout) {
-  return layout.channels == 1 || layout.inner >= kRowVectors * Pack<scalar_t>::kSize;
+  const int64_t packs = layout.inner / Pack<scalar_t>::kSize;
+  return layout.channels == 1 || packs >= kRowPacks || (packs > 0 && layout.outer <= kFewRows);
 }
 
-/// alpha or beta of every column, with a pack of room at the end.
-template <typename scalar_t>
-std::vector<at::opmath_type<scalar_t>> by_column(const Parameter& parameter, const Tiles& tiles) {
-  using T = at::opmath_type<scalar_t>;
-  std::vector<T> values(tiles.columns + Pack<scalar_t>::kSize);
+/// The parameters of every channel.
+template <typename T>
+std::vector<math::Lane<T>> make_lanes(const Parameter& alpha, const Parameter& beta,
+                                      int64_t channels) {
+  std::vector<math::Lane<T>> lanes;
+  lanes.reserve(channels);
+  for (int64_t channel = 0; channel < channels; ++channel) {
+    lanes.emplace_back(alpha.at<T>(channel), beta.at<T>(channel));
+  }
+  return lanes;
+}
+
+/// Calls body(column, channel) for every column.
+template <typename Body>
+void for_each_column(const Tiles& tiles, const Body& body) {
   int64_t column = 0;
-  for (int64_t c = 0; c < tiles.layout.channels; ++c) {
-    for (int64_t i = 0; i < tiles.layout.inner; ++i) {
-      values[column++] = parameter.at<T>(c);
+  while (column < tiles.columns) {
+    for (int64_t channel = 0; channel < tiles.layout.channels; ++channel) {
+      for (int64_t i = 0; i < tiles.layout.inner; ++i) {
+        body(column++, channel);
+      }
     }
   }
-  for (; column < tiles.columns; ++column) {
-    values[column] = values[column - tiles.period];
-  }
-  return values;
+}
+
+template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
+ManyChannels<T> by_column(const std::vector<math::Lane<T>>& lanes, const Tiles& tiles) {
+  ManyChannels<T> columns(tiles.columns + Pack<scalar_t>::kSize);
+  for_each_column(tiles,
+                  [&](int64_t column, int64_t channel) { columns.set(column, lanes[channel]); });
+  return columns;
 }
 
 template <typename scalar_t>
 void forward_rows(scalar_t* output, const scalar_t* input, const Parameter& alpha,
                   const Parameter& beta, const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
+  const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
   const Segments segments(layout);
+  const auto access = segments.access(output, input);
   parallel_units(segments.count, segments.elements_per_unit(), [&](int64_t begin, int64_t end) {
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const auto [channel, offset, size] = segments[unit];
-      forward_span(output + offset, input + offset, size, Uniform<T>{alpha.at<T>(channel)},
-                   Uniform<T>{beta.at<T>(channel)});
-    }
+    segments.for_each(begin, end, [&](const Segments::Unit& unit) {
+      forward_span(output + unit.offset, input + unit.offset, unit.size, access,
+                   [channel = broadcast(lanes[unit.channel])](int64_t /*i*/) { return channel; });
+    });
   });
 }
 
@@ -53,33 +74,19 @@ void forward_columns(scalar_t* output, const scalar_t* input, const Parameter& a
                      const Parameter& beta, const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
   const Tiles tiles(layout);
-  const auto alphas = by_column<scalar_t>(alpha, tiles);
-  const auto betas = by_column<scalar_t>(beta, tiles);
-  parallel_units(tiles.across * tiles.down, tiles.elements_per_unit(),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t i = begin; i < end; ++i) {
-                     const auto unit = tiles[i];
-                     for (int64_t row = unit.row_begin; row < unit.row_end; ++row) {
-                       const int64_t offset = row * tiles.columns + unit.column;
-                       forward_span(output + offset, input + offset, tiles.row_size(unit, row),
-                                    Varying<T>{alphas.data() + unit.column},
-                                    Varying<T>{betas.data() + unit.column});
-                     }
-                   }
-                 });
+  const auto columns = by_column<scalar_t>(make_lanes<T>(alpha, beta, layout.channels), tiles);
+  const auto access = tiles.access(output, input);
+  parallel_units(tiles.count, tiles.elements_per_unit(), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto unit = tiles[i];
+      for (int64_t row = unit.row_begin; row < unit.row_end; ++row) {
+        const int64_t offset = row * tiles.columns + unit.column;
+        forward_span(output + offset, input + offset, tiles.row_size(unit, row), access,
+                     columns.from(unit.column));
+      }
+    }
+  });
 }
-
-/// math::backward with a span's parameters.
-template <typename ParameterAt>
-struct MpeluGradient {
-  ParameterAt alpha;
-  ParameterAt beta;
-
-  template <typename V>
-  math::Gradient<V> operator()(const V& grad_output, const V& x, int64_t i) const {
-    return math::backward(grad_output, x, alpha(i), beta(i));
-  }
-};
 
 template <typename T>
 double lane_sum(const at::vec::Vectorized<T>& vector) {
@@ -92,28 +99,83 @@ double lane_sum(const at::vec::Vectorized<T>& vector) {
   return sum;
 }
 
+using TotalSums = std::vector<math::Sums<CompensatedSum>>;
+
+/// The gradients of the parameters, from the sums over each channel's elements.
+template <typename T>
+void finish(const ChannelSums& sums, const TotalSums& totals, const Parameter& alpha,
+            const Parameter& beta) {
+  for (size_t i = 0; i < totals.size(); ++i) {
+    const math::Sums<double> total{totals[i].alpha.value(), totals[i].beta.value()};
+    const auto channel = math::make_channel(alpha.at<T>(i), beta.at<T>(i));
+    const auto gradients = math::parameter_gradients(total, channel);
+    sums.alpha[i] = gradients.alpha;
+    sums.beta[i] = gradients.beta;
+  }
+}
+
+/// The sums over a segment of one channel.
+template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
+math::Sums<double> backward_segment(scalar_t* grad_input, const scalar_t* grad_output,
+                                    const scalar_t* input, int64_t size, const math::Lane<T>& lane,
+                                    const Access& access) {
+  using V = at::vec::Vectorized<T>;
+  const auto channel = broadcast(lane);
+  math::Sums<V> sums{V(T(0)), V(T(0))};
+  for (int64_t first = 0; first < size; first += kBlock) {
+    math::Sums<V> block{V(T(0)), V(T(0))};
+    backward_span(grad_input + first, grad_output + first, input + first,
+                  std::min(kBlock, size - first), access,
+                  [&](const V& g, const V& x, int64_t /*i*/) {
+                    return math::backward(g, x, channel, block);
+                  });
+    sums.alpha = sums.alpha + block.alpha;
+    sums.beta = sums.beta + block.beta;
+  }
+  return {lane_sum(sums.alpha), lane_sum(sums.beta)};
+}
+
 template <typename scalar_t>
 void backward_rows(scalar_t* grad_input, const ChannelSums& sums, const scalar_t* grad_output,
                    const scalar_t* input, const Parameter& alpha, const Parameter& beta,
                    const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
+  const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
   const Segments segments(layout);
-  std::vector<double> alphas(segments.count);  // [outer, C, segments of a row]
-  std::vector<double> betas(segments.count);
+  const auto access = segments.access(grad_input, input);
+  std::vector<math::Sums<double>> partial(segments.count);
   parallel_units(segments.count, segments.elements_per_unit(), [&](int64_t begin, int64_t end) {
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const auto [channel, offset, size] = segments[unit];
-      SpanSums<T> span;
-      backward_span(grad_input + offset, grad_output + offset, input + offset, size,
-                    MpeluGradient<Uniform<T>>{{alpha.at<T>(channel)}, {beta.at<T>(channel)}}, span);
-      alphas[unit] = lane_sum(span.alpha);
-      betas[unit] = lane_sum(span.beta);
-    }
+    segments.for_each(begin, end, [&](const Segments::Unit& unit) {
+      partial[unit.number] =
+          backward_segment(grad_input + unit.offset, grad_output + unit.offset, input + unit.offset,
+                           unit.size, lanes[unit.channel], access);
+    });
   });
-  for (int64_t unit = 0; unit < segments.count; ++unit) {
-    const int64_t channel = (unit / segments.per_row) % layout.channels;
-    sums.alpha[channel] += alphas[unit];
-    sums.beta[channel] += betas[unit];
+  TotalSums totals(layout.channels);
+  segments.for_each(0, segments.count, [&](const Segments::Unit& unit) {
+    totals[unit.channel].alpha.add(partial[unit.number].alpha);
+    totals[unit.channel].beta.add(partial[unit.number].beta);
+  });
+  finish<T>(sums, totals, alpha, beta);
+}
+
+/// Adds to a tile's sums, one for each of its columns; whole packs.
+template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
+void backward_tile(scalar_t* grad_input, const scalar_t* grad_output, const scalar_t* input,
+                   const Tiles& tiles, const Tiles::Unit& unit, const ManyChannels<T>& columns,
+                   const Access& access, T* alpha_sums, T* beta_sums) {
+  using V = at::vec::Vectorized<T>;
+  const auto channel_at = columns.from(unit.column);
+  for (int64_t row = unit.row_begin; row < unit.row_end; ++row) {
+    const int64_t offset = row * tiles.columns + unit.column;
+    backward_span(grad_input + offset, grad_output + offset, input + offset,
+                  tiles.row_size(unit, row), access, [&](const V& g, const V& x, int64_t i) {
+                    math::Sums<V> sums{V::loadu(alpha_sums + i), V::loadu(beta_sums + i)};
+                    const V grad = math::backward(g, x, channel_at(i), sums);
+                    sums.alpha.store(alpha_sums + i);
+                    sums.beta.store(beta_sums + i);
+                    return grad;
+                  });
   }
 }
 
@@ -123,33 +185,34 @@ void backward_columns(scalar_t* grad_input, const ChannelSums& sums, const scala
                       const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
   const Tiles tiles(layout);
-  const auto alphas = by_column<scalar_t>(alpha, tiles);
-  const auto betas = by_column<scalar_t>(beta, tiles);
-  const int64_t count = tiles.across * tiles.down;
-  std::vector<T> partial(count * 2 * kTileColumns);  // [tiles, alpha and beta, columns of a tile]
-  parallel_units(count, tiles.elements_per_unit(), [&](int64_t begin, int64_t end) {
+  const auto columns = by_column<scalar_t>(make_lanes<T>(alpha, beta, layout.channels), tiles);
+  const auto access = tiles.access(grad_input, input);
+  // [tiles, alpha and beta, columns of a tile and room for a pack]
+  const int64_t width = std::min(tiles.columns, kTileColumns) + Pack<scalar_t>::kSize;
+  std::vector<T> partial(tiles.count * 2 * width);
+  parallel_units(tiles.count, tiles.elements_per_unit(), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto unit = tiles[i];
-      T* const place = partial.data() + i * 2 * kTileColumns;
-      ColumnSums<T> columns{place, place + kTileColumns};
-      const MpeluGradient<Varying<T>> gradient{{alphas.data() + unit.column},
-                                               {betas.data() + unit.column}};
-      for (int64_t row = unit.row_begin; row < unit.row_end; ++row) {
-        const int64_t offset = row * tiles.columns + unit.column;
-        backward_span(grad_input + offset, grad_output + offset, input + offset,
-                      tiles.row_size(unit, row), gradient, columns);
-      }
+      T* const place = partial.data() + i * 2 * width;
+      backward_tile(grad_input, grad_output, input, tiles, tiles[i], columns, access, place,
+                    place + width);
     }
   });
-  for (int64_t i = 0; i < count; ++i) {
+  TotalSums by_column_sums(tiles.columns);
+  for (int64_t i = 0; i < tiles.count; ++i) {
     const auto unit = tiles[i];
-    const T* const place = partial.data() + i * 2 * kTileColumns;
+    const T* const place = partial.data() + i * 2 * width;
     for (int64_t column = 0; column < unit.size; ++column) {
-      const int64_t channel = tiles.channel(unit.column + column);
-      sums.alpha[channel] += static_cast<double>(place[column]);
-      sums.beta[channel] += static_cast<double>(place[kTileColumns + column]);
+      auto& total = by_column_sums[unit.column + column];
+      total.alpha.add(static_cast<double>(place[column]));
+      total.beta.add(static_cast<double>(place[width + column]));
     }
   }
+  TotalSums totals(layout.channels);
+  for_each_column(tiles, [&](int64_t column, int64_t channel) {
+    totals[channel].alpha.add(by_column_sums[column].alpha.value());
+    totals[channel].beta.add(by_column_sums[column].beta.value());
+  });
+  finish<T>(sums, totals, alpha, beta);
 }
 
 void mpelu_kernel(const at::TensorBase& output, const at::TensorBase& input, const Parameter& alpha,

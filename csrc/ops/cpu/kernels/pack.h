@@ -3,6 +3,7 @@
 #include <ATen/OpMathType.h>
 
 #include <array>
+#include <bit>
 
 #include "math/vector.h"
 
@@ -23,9 +24,11 @@ struct Pack {
 
   std::array<V, kVectors> vectors;
 
-  /// Loads count <= kSize elements; the others are zero.
-  static Pack load(const scalar_t* data, int64_t count = kSize) {
-    const Stored stored = count == kSize ? Stored::loadu(data) : Stored::loadu(data, count);
+  /// Loads count <= kSize elements; the others are `rest`.
+  static Pack load(const scalar_t* data, int64_t count = kSize, scalar_t rest = 0) {
+    const Stored stored = count == kSize
+                              ? Stored::loadu(data)
+                              : Stored::set(Stored(rest), Stored::loadu(data, count), count);
     if constexpr (kVectors == 1) {
       return {{stored}};
     } else {
@@ -43,7 +46,24 @@ struct Pack {
     }
   }
 
+  /// Stores a whole pack past the caches, without reading there first what is overwritten. data is
+  /// aligned to the pack; finish_streams() must follow.
+  void stream(scalar_t* data) const {
+#if defined(CPU_CAPABILITY_AVX512)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(data), bits<__m512i>());
+#elif defined(CPU_CAPABILITY_AVX2)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(data), bits<__m256i>());
+#else
+    store(data);
+#endif
+  }
+
  private:
+  template <typename Bits>
+  Bits bits() const {
+    return std::bit_cast<Bits>(narrowed());
+  }
+
   Stored narrowed() const {
     if constexpr (kVectors == 1) {
       return vectors[0];
@@ -52,6 +72,13 @@ struct Pack {
     }
   }
 };
+
+/// Makes what this thread has streamed visible to the others.
+inline void finish_streams() {
+#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
+  _mm_sfence();
+#endif
+}
 
 }  // namespace CPU_CAPABILITY
 }  // namespace mpelu::cpu

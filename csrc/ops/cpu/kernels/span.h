@@ -1,8 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
-#include "math/mpelu.h"
+#include "math/vector.h"
 #include "ops/cpu/kernels/pack.h"
 
 // The innermost loops: a run of elements that lie side by side in memory.
@@ -10,115 +11,105 @@ namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
 inline namespace CPU_CAPABILITY {
 
-/// A parameter that is the same along a span.
-template <typename T>
-struct Uniform {
-  at::vec::Vectorized<T> value;
-  at::vec::Vectorized<T> operator()(int64_t /*i*/) const { return value; }
-};
+/// One channel in all lanes.
+template <typename T, typename V = at::vec::Vectorized<T>>
+math::Channel<V> broadcast(const math::Lane<T>& lane) {
+  return {{V(lane.beta), V(lane.size), V(lane.round), V(lane.lowest), V(lane.beyond)},
+          V(lane.alpha)};
+}
 
-/// A parameter with a value for each element of a span; readable up to a whole pack past its end.
+/// A channel for every column of a tensor, as arrays of what makes them, which are to have room for
+/// a whole pack after the last column.
 template <typename T>
-struct Varying {
-  const T* data;
-  at::vec::Vectorized<T> operator()(int64_t i) const {
-    return at::vec::Vectorized<T>::loadu(data + i);
-  }
-};
-
-/// No sums: the gradient of the input alone.
-struct NoSums {
-  template <typename V>
-  void add(int64_t /*i*/, const V& /*alpha*/, const V& /*beta*/) {}
-};
-
-/// The sums of a span, lane by lane.
-template <typename T>
-struct SpanSums {
+class ManyChannels {
   using V = at::vec::Vectorized<T>;
-  V alpha = V(T(0));
-  V beta = V(T(0));
+  static constexpr int64_t kFields = 6;
 
-  void add(int64_t /*i*/, const V& to_alpha, const V& to_beta) {
-    alpha = alpha + to_alpha;
-    beta = beta + to_beta;
+ public:
+  explicit ManyChannels(int64_t size) : size_(size), values_(kFields * size) {}
+
+  void set(int64_t column, const math::Lane<T>& lane) {
+    T* const fields = values_.data() + column;
+    fields[0] = lane.beta;
+    fields[size_] = lane.size;
+    fields[2 * size_] = lane.round;
+    fields[3 * size_] = lane.lowest;
+    fields[4 * size_] = lane.beyond;
+    fields[5 * size_] = lane.alpha;
   }
+
+  /// The channels of a span that begins at `column`.
+  auto from(int64_t column) const {
+    return [fields = values_.data() + column, size = size_](int64_t i) {
+      const auto field = [&](int64_t number) { return V::loadu(fields + number * size + i); };
+      return math::Channel<V>{{field(0), field(1), field(2), field(3), field(4)}, field(5)};
+    };
+  }
+
+ private:
+  int64_t size_;
+  std::vector<T> values_;
 };
 
-/// A sum for each element of the span, over many spans; whole packs, as with Varying.
-template <typename T>
-struct ColumnSums {
-  using V = at::vec::Vectorized<T>;
-  T* alpha;
-  T* beta;
-
-  void add(int64_t i, const V& to_alpha, const V& to_beta) {
-    (V::loadu(alpha + i) + to_alpha).store(alpha + i);
-    (V::loadu(beta + i) + to_beta).store(beta + i);
-  }
+/// How the spans of a loop use memory.
+struct Access {
+  /// So many elements ahead a span asks for its inputs: without it, their loads wait for the
+  /// memory.
+  int64_t ahead;
+  /// Outputs go past the caches.
+  bool stream;
 };
 
-/// f over count elements.
-template <typename scalar_t, typename ParameterAt>
-void forward_span(scalar_t* output, const scalar_t* input, int64_t count, const ParameterAt& alpha,
-                  const ParameterAt& beta) {
-  using P = Pack<scalar_t>;
-  const auto step = [&](int64_t i, int64_t size) {
-    P x = P::load(input + i, size);
-    for (int v = 0; v < P::kVectors; ++v) {
-      const int64_t at = i + v * P::V::size();
-      x.vectors[v] = math::forward(x.vectors[v], alpha(at), beta(at));
+/// Writes pack_at(i, size) for all the packs of count elements to output. Streamed packs are
+/// aligned, so that the first may be a part of one, as the last.
+template <typename scalar_t, typename PackAt>
+void write_span(scalar_t* output, int64_t count, bool stream, const PackAt& pack_at) {
+  constexpr int64_t kSize = Pack<scalar_t>::kSize;
+  const auto place = reinterpret_cast<uintptr_t>(output) / sizeof(scalar_t) % kSize;
+  int64_t size = std::min<int64_t>(count, stream ? kSize - place : kSize);
+  for (int64_t i = 0; i < count; i += size, size = std::min(kSize, count - i)) {
+    const auto pack = pack_at(i, size);
+    if (size < kSize) {
+      pack.store(output + i, size);
+    } else if (stream) {
+      pack.stream(output + i);
+    } else {
+      pack.store(output + i);
     }
-    x.store(output + i, size);
-  };
-  int64_t i = 0;
-  for (; i + P::kSize <= count; i += P::kSize) {
-    step(i, P::kSize);
-  }
-  if (i < count) {
-    step(i, count - i);
   }
 }
 
-// How far ahead the backward asks for its two input streams: without it, their loads wait for the
-// memory; a page ahead is past what the hardware fetches by itself.
-constexpr int64_t kPrefetchBytes = 4096;
-
-/// The gradients over count elements: gradient(g, x, i) gives a math::Gradient for the vector at i.
-template <typename scalar_t, typename GradientAt, typename Sums>
-void backward_span(scalar_t* grad_input, const scalar_t* grad_output, const scalar_t* input,
-                   int64_t count, const GradientAt& gradient, Sums& sums) {
+/// f over count elements; channel_at(i) has the channels from element i on.
+template <typename scalar_t, typename ChannelAt>
+void forward_span(scalar_t* output, const scalar_t* input, int64_t count, const Access& access,
+                  const ChannelAt& channel_at) {
   using P = Pack<scalar_t>;
-  using V = typename P::V;
-  const auto step = [&](int64_t i, int64_t size) {
-    const P x = P::load(input + i, size);
-    const P g = P::load(grad_output + i, size);
-    P grad;
+  write_span(output, count, access.stream, [&](int64_t i, int64_t size) {
+    __builtin_prefetch(input + i + access.ahead);
+    P x = P::load(input + i, size);
     for (int v = 0; v < P::kVectors; ++v) {
-      const int64_t at = i + v * V::size();
-      const auto parts = gradient(g.vectors[v], x.vectors[v], at);
-      grad.vectors[v] = parts.input;
-      const int64_t lanes = std::clamp<int64_t>(size - v * V::size(), 0, V::size());
-      if (lanes == V::size()) {
-        sums.add(at, parts.alpha, parts.beta);
-      } else {
-        // The lanes past the end hold zeros, which an infinite parameter would turn into NaN.
-        const V zero(typename P::T(0));
-        sums.add(at, V::set(zero, parts.alpha, lanes), V::set(zero, parts.beta, lanes));
-      }
+      x.vectors[v] = math::forward(x.vectors[v], channel_at(i + v * P::V::size()));
     }
-    grad.store(grad_input + i, size);
-  };
-  constexpr int64_t kAhead = kPrefetchBytes / sizeof(scalar_t);
-  int64_t i = 0;
-  for (; i + P::kSize <= count; i += P::kSize) {
-    __builtin_prefetch(input + i + kAhead);
-    __builtin_prefetch(grad_output + i + kAhead);
-    step(i, P::kSize);
-  }
-  if (i < count) {
-    step(i, count - i);
-  }
+    return x;
+  });
+}
+
+/// The gradients over count elements: gradient(g, x, i) returns the input's for the vector at i.
+/// Lanes past the end have x = 1 and g = 0, which give nothing to any sum.
+template <typename scalar_t, typename GradientAt>
+void backward_span(scalar_t* grad_input, const scalar_t* grad_output, const scalar_t* input,
+                   int64_t count, const Access& access, const GradientAt& gradient) {
+  using P = Pack<scalar_t>;
+  write_span(grad_input, count, access.stream, [&](int64_t i, int64_t size) {
+    __builtin_prefetch(input + i + access.ahead);
+    __builtin_prefetch(grad_output + i + access.ahead);
+    const P x = P::load(input + i, size, 1);
+    P g = P::load(grad_output + i, size);
+    for (int v = 0; v < P::kVectors; ++v) {
+      g.vectors[v] = gradient(g.vectors[v], x.vectors[v], i + v * P::V::size());
+    }
+    return g;
+  });
 }
 
 }  // namespace CPU_CAPABILITY

@@ -1,0 +1,129 @@
+"""Measures the error of the forward in units of the last place, beside that of torch's own elu.
+
+    python benchmarks/accuracy.py
+
+The reference is the formula in float64 (float128 where float64 is measured and numpy has it), of the
+exact product beta * x. float32 inputs are spread over every exponent and the range where the result
+is neither -alpha nor infinite; half types take all of their 65,536 values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from machine import describe, file_name
+from torch import Tensor
+
+import mpelu.functional as MF
+
+#: Numbers of x for each of the wider dtypes.
+COUNT = 1 << 22
+PARAMETERS = ((1.0, 1.0), (0.25, 1.0), (1.7, 0.83), (1.9, 1.1), (1.3, -0.7), (1.9, -1.1))
+
+
+@dataclass(frozen=True)
+class Row:
+    operator: str
+    dtype: str
+    alpha: float
+    beta: float
+    largest_ulp: float
+    mean_ulp: float
+    worst_x: float
+
+
+def inputs(dtype: torch.dtype) -> Tensor:
+    """x <= 0; what is above is copied."""
+    if dtype in (torch.bfloat16, torch.float16):
+        bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
+        x = bits.view(dtype)
+        return x[(x <= 0) & x.isfinite()]
+    info = torch.finfo(dtype)
+    integer = torch.int32 if dtype == torch.float32 else torch.int64
+    largest = torch.tensor(info.max, dtype=dtype).view(integer).item()
+    exponents = torch.linspace(0, largest, COUNT // 2, dtype=torch.float64).to(integer).view(dtype)
+    even = torch.linspace(0, 1.02 * float(np.log(info.max)), COUNT // 2, dtype=dtype)
+    return -torch.cat([exponents, even])
+
+
+def exact(x: Tensor, alpha: float, beta: float) -> np.ndarray:
+    wide = x.to(torch.float64).numpy().astype(np.longdouble)
+    with np.errstate(over="ignore"):
+        return np.longdouble(alpha) * np.expm1(np.longdouble(beta) * wide)
+
+
+def ulp(value: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """The distance of dtype's numbers around value."""
+    info = torch.finfo(dtype)
+    exponent = np.frexp(np.maximum(np.abs(value), info.tiny))[1]
+    return np.ldexp(np.longdouble(info.eps), exponent - 1)
+
+
+def measure(operator: str, y: Tensor, x: Tensor, alpha: float, beta: float) -> Row:
+    expected = exact(x, alpha, beta)
+    actual = y.to(torch.float64).numpy().astype(np.longdouble)
+    # What rounds to infinity is to be infinite.
+    limit = np.longdouble(torch.finfo(x.dtype).max)
+    overflows = np.abs(expected) > limit
+    errors = np.where(overflows, 0, np.abs(actual - np.where(overflows, 0, expected)))
+    errors = errors / ulp(np.where(overflows, 1, expected), x.dtype)
+    errors = np.where(overflows & np.isfinite(actual) & (np.abs(actual) < limit), np.inf, errors)
+    worst = int(np.argmax(errors))
+    finite = errors[np.isfinite(errors)]
+    return Row(
+        operator,
+        str(x.dtype).removeprefix("torch."),
+        alpha,
+        beta,
+        float(errors[worst]),
+        float(finite.mean()),
+        float(x[worst]),
+    )
+
+
+def rounded(number: float, dtype: torch.dtype) -> tuple[float, Tensor]:
+    """number as a parameter of dtype, and exactly what that is."""
+    parameter = torch.tensor(number, dtype=dtype)
+    return parameter.item(), parameter
+
+
+def rows() -> list[Row]:
+    result = []
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        x = inputs(dtype)
+        result.append(measure("torch elu", F.elu(x), x, 1.0, 1.0))
+        result.append(measure("mpelu.elu", MF.elu(x), x, 1.0, 1.0))
+        for pair in PARAMETERS:
+            (alpha, alpha_tensor), (beta, beta_tensor) = (rounded(p, dtype) for p in pair)
+            y = MF.mpelu(x, alpha_tensor, beta_tensor)
+            result.append(measure("mpelu.mpelu", y, x, alpha, beta))
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    measured = rows()
+    print(f"{'':<14}{'dtype':<10}{'alpha':>8}{'beta':>8}{'largest':>10}{'mean':>8}   at x =")
+    for row in measured:
+        print(
+            f"{row.operator:<14}{row.dtype:<10}{row.alpha:>8.3g}{row.beta:>8.3g}"
+            f"{row.largest_ulp:>10.3f}{row.mean_ulp:>8.3f}   {row.worst_x:.6g}"
+        )
+    facts = describe("cpu")
+    path = arguments.output / file_name("accuracy", facts)
+    path.write_text(
+        json.dumps({"environment": facts, "rows": [asdict(row) for row in measured]}, indent=1) + "\n"
+    )
+    print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

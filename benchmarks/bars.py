@@ -1,0 +1,204 @@
+"""The bars that the CPU kernels have to clear: ratios, each measured in one run.
+
+    python benchmarks/bars.py          # prints a line for each; fails if one falls short
+
+The bars are for a machine with AVX-512. Those of the AVX2 kernels are measured by a second process
+under ATEN_CPU_CAPABILITY=avx2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from cases import Case, Task, backward_task, forward_task, training_task
+from machine import describe, file_name
+from measure import interleaved
+from peers import ADD, CLONE, COMPILED, ELU, OUR_ELU, OUR_MPELU, PRELU, Inputs, Peer
+
+SMALL, LARGE = Case((64, 16, 32, 32)), Case((64, 64, 32, 32))
+TINY = Case((8, 16, 4, 4))
+
+MakeTask = Callable[[Peer, Inputs], Task]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One side of a ratio."""
+
+    peer: Peer
+    make_task: MakeTask
+    case: Case
+
+    def task(self) -> Task:
+        return self.make_task(self.peer, self.case.inputs())
+
+
+@dataclass(frozen=True)
+class Bar:
+    """ours must take at most `limit` times as long as theirs, for each element of its case."""
+
+    name: str
+    ours: Timed
+    theirs: Timed
+    limit: float
+    capability: str = "AVX512"
+
+    def measure(self, seconds: float) -> float:
+        tasks = [self.ours.task(), self.theirs.task()]
+        threads = self.ours.case.threads
+        if threads == self.theirs.case.threads:
+            ours, theirs = (t.median_s for t in interleaved(tasks, threads, seconds, "cpu"))
+        else:
+            ours = interleaved(tasks[:1], threads, seconds, "cpu")[0].median_s
+            theirs = interleaved(tasks[1:], self.theirs.case.threads, seconds, "cpu")[0].median_s
+        elements = math.prod(self.ours.case.shape) / math.prod(self.theirs.case.shape)
+        return ours / theirs / elements
+
+
+def forward(peer: Peer, case: Case) -> Timed:
+    return Timed(peer, forward_task, case)
+
+
+def backward(peer: Peer, case: Case) -> Timed:
+    return Timed(peer, backward_task, case)
+
+
+def training(peer: Peer, case: Case) -> Timed:
+    return Timed(peer, training_task, case)
+
+
+# As many elements as LARGE, in sizes that no vector divides.
+ODD = {
+    "channels last": replace(LARGE, layout="channels_last"),
+    "C = 3": Case((64, 3, 148, 148)),
+    "C = 3, channels last": Case((64, 3, 148, 148), layout="channels_last"),
+    "inner 1": Case((65536, 63)),
+    "inner 7": Case((64, 9363, 7)),
+    "inner 49": Case((64, 1337, 7, 7)),
+}
+
+
+def all_bars() -> list[Bar]:
+    bars = [
+        Bar("forward, 17 MB, of clone", forward(OUR_MPELU, LARGE), forward(CLONE, LARGE), 1.3),
+        Bar("forward, 4 MB, of clone", forward(OUR_MPELU, SMALL), forward(CLONE, SMALL), 2.4),
+        Bar("backward, 17 MB, of add", backward(OUR_MPELU, LARGE), backward(ADD, LARGE), 1.3),
+        Bar("backward, 4 MB, of add", backward(OUR_MPELU, SMALL), backward(ADD, SMALL), 2.0),
+    ]
+    for size, case in (("17 MB", LARGE), ("4 MB", SMALL)):
+        ours = forward(OUR_MPELU, case)
+        bars += [
+            Bar(f"forward, {size}, of torch elu", ours, forward(ELU, case), 1 / 3.5),
+            Bar(f"forward, {size}, of torch.compile", ours, forward(COMPILED, case), 1.0),
+            Bar(
+                f"backward, {size}, of torch prelu",
+                backward(OUR_MPELU, case),
+                backward(PRELU, case),
+                1 / 12,
+            ),
+            Bar(f"elu forward, {size}, of torch elu", forward(OUR_ELU, case), forward(ELU, case), 1 / 3),
+            Bar(f"elu forward, {size}, of mpelu", forward(OUR_ELU, case), ours, 1.0),
+            Bar(
+                f"elu backward, {size}, of mpelu",
+                backward(OUR_ELU, case),
+                backward(OUR_MPELU, case),
+                1.0,
+            ),
+        ]
+    for name, case in ODD.items():
+        for direction, of in (("forward", forward), ("backward", backward)):
+            bars.append(Bar(f"{direction}, {name}", of(OUR_MPELU, case), of(OUR_MPELU, LARGE), 1.5))
+    for dtype, limit in (("bfloat16", 1 / 3), ("float16", 1 / 3), ("float64", 1.0)):
+        case = replace(LARGE, dtype=dtype)
+        bars.append(
+            Bar(f"forward, {dtype}, of torch elu", forward(OUR_MPELU, case), forward(ELU, case), limit)
+        )
+    for direction, of in (("forward", forward), ("backward", backward)):
+        two = of(OUR_MPELU, replace(LARGE, threads=2))
+        bars.append(Bar(f"{direction}, two threads of one", two, of(OUR_MPELU, LARGE), 1 / 1.7))
+    bars += [
+        Bar("small call, forward, of torch prelu", forward(OUR_MPELU, TINY), forward(PRELU, TINY), 1.5),
+        Bar("small call, training, of torch prelu", training(OUR_MPELU, TINY), training(PRELU, TINY), 1.5),
+        Bar(
+            "forward, AVX2, of torch elu",
+            forward(OUR_MPELU, LARGE),
+            forward(ELU, LARGE),
+            1 / 1.7,
+            capability="AVX2",
+        ),
+    ]
+    return bars
+
+
+@dataclass(frozen=True)
+class Result:
+    name: str
+    ratio: float
+    limit: float
+
+    @property
+    def is_met(self) -> bool:
+        return self.ratio <= self.limit
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.is_met else "FALLS SHORT"
+        return f"{self.name:<42}{self.ratio:8.3f}  at most{self.limit:7.3f}  {verdict}"
+
+
+def measure_bars(seconds: float, capability: str) -> list[Result]:
+    results = []
+    for bar in all_bars():
+        if bar.capability == capability:
+            results.append(Result(bar.name, bar.measure(seconds), bar.limit))
+            print(results[-1], flush=True)
+    return results
+
+
+def measure_in_process_with(capability: str, arguments: argparse.Namespace) -> list[Result]:
+    command = [sys.executable, __file__, "--only", capability, "--seconds", str(arguments.seconds)]
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability.lower()}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    lines = done.stdout.splitlines()
+    print(*lines[:-1], sep="\n", flush=True)
+    return [Result(**result) for result in json.loads(lines[-1])]
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=1.0, help="of timing for each side")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--only", choices=("AVX512", "AVX2"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    if arguments.only:
+        print(json.dumps([asdict(r) for r in measure_bars(arguments.seconds, arguments.only)]))
+        return 0
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability != "AVX512":
+        print(f"the bars are for a machine with AVX-512; this one has {capability}", file=sys.stderr)
+        return 2
+    results = measure_bars(arguments.seconds, "AVX512")
+    results += measure_in_process_with("AVX2", arguments)
+    facts = describe("cpu")
+    path = arguments.output / file_name("bars", facts)
+    rows = [{**asdict(result), "is_met": result.is_met} for result in results]
+    path.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n")
+    short = [result.name for result in results if not result.is_met]
+    print(f"written: {path}; {len(results) - len(short)} of {len(results)} bars are met")
+    return 1 if short else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What is timed: the tensors of a case, and a peer's forward or backward on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from peers import Inputs, Peer
+from torch import Tensor
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+
+Task = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Random tensors of [N, C, ...], with one alpha and beta for each of the C channels."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    layout: str = "contiguous"
+    threads: int = 1
+    device: str = "cpu"
+
+    def inputs(self) -> Inputs:
+        generator = torch.Generator(self.device).manual_seed(0)
+        dtype = DTYPES[self.dtype]
+
+        def tensor() -> Tensor:
+            values = torch.randn(self.shape, device=self.device, generator=generator).to(dtype)
+            if self.layout == "channels_last":
+                return values.to(memory_format=torch.channels_last)
+            return values.clone()
+
+        def parameter() -> Tensor:
+            values = torch.rand(self.shape[1], device=self.device, generator=generator)
+            return (0.5 + values).to(dtype).requires_grad_()
+
+        return Inputs(tensor().requires_grad_(), parameter(), parameter(), tensor())
+
+    def label(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        threads = f", {self.threads} thread{'s' * (self.threads > 1)}" * (self.device == "cpu")
+        return f"{shape} {self.dtype} {self.layout} on {self.device}{threads}"
+
+
+def forward_task(peer: Peer, inputs: Inputs) -> Task:
+    @torch.no_grad()
+    def task() -> object:
+        return peer.forward(inputs)
+
+    return task
+
+
+def backward_task(peer: Peer, inputs: Inputs) -> Task:
+    if not peer.is_differentiable:
+        return forward_task(peer, inputs)
+    output = peer.forward(inputs)
+    wanted = peer.differentiable(inputs)
+    return lambda: torch.autograd.grad(output, wanted, inputs.grad_output, retain_graph=True)
+
+
+def training_task(peer: Peer, inputs: Inputs) -> Task:
+    """Forward and backward, as eager code runs them."""
+    wanted = peer.differentiable(inputs)
+    return lambda: torch.autograd.grad(peer.forward(inputs), wanted, inputs.grad_output)

@@ -1,0 +1,144 @@
+"""Writes the README's tables and its chart from the newest files in benchmarks/results.
+
+    python benchmarks/report.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+CHART = ROOT / "docs" / "benchmark.png"
+RESULTS = ROOT / "benchmarks" / "results"
+
+#: The case that the README shows: past the caches, one thread.
+SHOWN = {"shape": [64, 64, 32, 32], "dtype": "float32", "layout": "contiguous", "threads": 1}
+
+Row = dict[str, object]
+Result = dict[str, object]
+
+
+def newest(kind: str) -> Result:
+    files = sorted(RESULTS.glob(f"{kind}-*.json"), key=lambda path: path.stem[-10:])
+    if not files:
+        raise SystemExit(f"no {kind}-*.json in {RESULTS}: run make bench first")
+    return json.loads(files[-1].read_text())
+
+
+def described(result: Result) -> str:
+    facts = result["environment"]
+    return (
+        f"{facts['device']}, {facts['cpu_capability']}, torch {facts['torch']}, {facts['date']}"
+    )
+
+
+def shown_rows(result: Result) -> dict[str, dict[str, Row]]:
+    """peer -> direction -> row, for the case shown, in the order of the file."""
+    table: dict[str, dict[str, Row]] = {}
+    for row in result["rows"]:
+        if all(row[key] == value for key, value in SHOWN.items()):
+            table.setdefault(row["peer"], {})[row["direction"]] = row
+    return table
+
+
+def speed_table(result: Result) -> str:
+    shape = "x".join(map(str, SHOWN["shape"]))
+    lines = [
+        f"{described(result)}: {SHOWN['dtype']} {shape}, {SHOWN['layout']}, one thread; medians.",
+        "",
+        "| | forward | x clone | backward | x add | saved |",
+        "|---|---|---|---|---|---|",
+    ]
+    for peer, directions in shown_rows(result).items():
+        cells = [peer]
+        for direction in ("forward", "backward"):
+            row = directions.get(direction)
+            cells += [f"{row['median_s'] * 1e3:.2f} ms", f"{row['of_limit']:.2f}"] if row else ["", ""]
+        saved = directions.get("backward", {}).get("saved_bytes")
+        cells.append("" if saved is None else f"{saved / 2**20:.0f} MB")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def accuracy_table(result: Result) -> str:
+    worst: dict[tuple[str, str, str], float] = {}
+    for row in result["rows"]:
+        sign = "beta < 0" if row["beta"] < 0 else "beta > 0"
+        key = (row["operator"] + (f", {sign}" if row["operator"] == "mpelu.mpelu" else ""))
+        place = (key, row["dtype"])
+        worst[place] = max(worst.get(place, 0.0), row["largest_ulp"])
+    dtypes = list(dict.fromkeys(dtype for _, dtype in worst))
+    lines = [
+        "Largest error of the forward, in units of the last place, over every exponent:",
+        "",
+        "| | " + " | ".join(dtypes) + " |",
+        "|---" * (len(dtypes) + 1) + "|",
+    ]
+    for operator in dict.fromkeys(operator for operator, _ in worst):
+        cells = [f"{worst[operator, dtype]:.2f}" for dtype in dtypes]
+        lines.append("| " + " | ".join([operator, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def bars_table(result: Result) -> str:
+    met = sum(row["is_met"] for row in result["rows"])
+    lines = [
+        f"{met} of {len(result['rows'])} bars of `make bench-check` are met ({described(result)}):",
+        "",
+        "| time of ours, as a ratio | measured | bar |",
+        "|---|---|---|",
+    ]
+    for row in result["rows"]:
+        mark = "" if row["is_met"] else " (falls short)"
+        lines.append(f"| {row['name']} | {row['ratio']:.2f}{mark} | {row['limit']:.2f} |")
+    return "\n".join(lines)
+
+
+def draw_chart(result: Result) -> None:
+    table = shown_rows(result)
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
+    peers = list(table)[::-1]
+    for axis, direction, limit in zip(axes, ("forward", "backward"), ("clone", "add"), strict=True):
+        found = [peer for peer in peers if direction in table[peer]]
+        values = [table[peer][direction]["of_limit"] for peer in found]
+        colours = ["tab:orange" if peer.startswith("mpelu") else "tab:grey" for peer in found]
+        bars = axis.barh(found, values, color=colours)
+        axis.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+        axis.set_xscale("log")
+        axis.margins(x=0.15)
+        axis.set_title(f"{direction}: time of one torch.{limit}")
+    figure.suptitle(described(result), fontsize=8)
+    figure.tight_layout()
+    figure.savefig(CHART, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    text = README.read_text()
+    writers: dict[str, Callable[[Result], str]] = {
+        "speed": speed_table,
+        "accuracy": accuracy_table,
+        "bars": bars_table,
+    }
+    for kind, write in writers.items():
+        block = re.compile(f"(<!-- {kind}: begin -->\n).*?(<!-- {kind}: end -->)", re.S)
+        if not block.search(text):
+            raise SystemExit(f"{README} has no block for {kind}")
+        table = write(newest(kind))
+        text = block.sub(lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}", text)
+    README.write_text(text)
+    draw_chart(newest("speed"))
+    print(f"written: {README}, {CHART}")
+
+
+if __name__ == "__main__":
+    main()

@@ -120,7 +120,8 @@ def main() -> None:
     facts = describe("cpu")
     path = arguments.output / file_name("accuracy", facts)
     path.write_text(
-        json.dumps({"environment": facts, "rows": [asdict(row) for row in measured]}, indent=1) + "\n"
+        json.dumps({"environment": facts, "rows": [asdict(row) for row in measured]}, indent=1)
+        + "\n"
     )
     print(f"written: {path}")
 

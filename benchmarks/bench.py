@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from cases import DTYPES, Case, backward_task, forward_task
 from machine import describe, file_name
-from measure import interleaved, memory
+from measure import interleaved, keep_memory, memory
 from peers import ADD, CLONE, PEERS, Peer
 
 # [N, C, H, W] of the layers of the CIFAR residual networks at batch 64, and past the caches.
@@ -53,7 +53,9 @@ def measure_case(case: Case, peers: list[Peer], seconds: float) -> Iterator[Row]
         ("backward", ADD, backward_task),
     ):
         shown = [limit, *peers]
-        times = interleaved([make_task(p, inputs) for p in shown], case.threads, seconds, case.device)
+        times = interleaved(
+            [make_task(p, inputs) for p in shown], case.threads, seconds, case.device
+        )
         for peer, time in zip(shown, times, strict=True):
             row = {**asdict(case), "direction": direction, "peer": peer.name, **asdict(time)}
             row["of_limit"] = time.median_s / times[0].median_s
@@ -87,8 +89,12 @@ def print_table(case: Case, rows: list[Row]) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="the only one; else all there are")
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="these alone")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="the only one; else all there are"
+    )
+    parser.add_argument(
+        "--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="these alone"
+    )
     names = [peer.name for peer in PEERS]
     parser.add_argument("--peers", nargs="+", choices=names, default=names, help="these alone")
     parser.add_argument("--seconds", type=float, default=1.0, help="of timing for each row")
@@ -103,6 +109,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
+    keep_memory()
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     peers = [peer for peer in PEERS if peer.name in arguments.peers]
     for device in [arguments.device] if arguments.device else devices:

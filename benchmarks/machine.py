@@ -15,7 +15,11 @@ import mpelu
 
 def processor_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*:\s*(.*)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else []
+    names = (
+        re.findall(r"^model name\s*:\s*(.*)$", cpuinfo.read_text(), re.M)
+        if cpuinfo.exists()
+        else []
+    )
     return names[0] if names else platform.processor() or platform.machine()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,19 @@ from torch.utils.benchmark import Timer
 ROUNDS = 15
 
 
+def keep_memory() -> None:
+    """Has the C library keep what is freed, for all peers alike.
+
+    Otherwise some calls are given fresh pages, which the kernel clears at many times the cost of
+    what is measured, and which calls those are is a matter of chance.
+    """
+    mmap_threshold, trim_threshold = -3, -1
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, 1 << 30)
+
+
 @dataclass(frozen=True)
 class Time:
     median_s: float
@@ -25,8 +39,8 @@ class Time:
 def interleaved(tasks: Sequence[Task], threads: int, seconds: float, device: str) -> list[Time]:
     """Times the tasks in turns, so that a change of the machine's mood meets all of them.
 
-    After warm-up each task has ROUNDS turns of as many calls as fit its share of `seconds`; its time
-    is the median of its turns.
+    After warm-up each task has ROUNDS turns of as many calls as fit its share of `seconds`; its
+    time is the median of its turns.
     """
     timers = [Timer("task()", globals={"task": task}, num_threads=threads) for task in tasks]
     calls = []
@@ -47,7 +61,7 @@ def interleaved(tasks: Sequence[Task], threads: int, seconds: float, device: str
 
 @dataclass(frozen=True)
 class Memory:
-    """Of one forward and backward: what autograd keeps in between, and the peak beside the inputs."""
+    """Of one forward and backward: what autograd keeps in between, the peak beside the inputs."""
 
     saved_bytes: int
     peak_bytes: int

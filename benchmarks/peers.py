@@ -61,9 +61,7 @@ class Peer:
 #: The cost of reading the input and writing the output: no forward can be faster.
 CLONE = Peer("clone (limit)", lambda i: i.x.detach().clone(), is_differentiable=False)
 #: Two tensors read and one written, as every backward has to.
-ADD = Peer(
-    "add (limit)", lambda i: torch.add(i.x.detach(), i.grad_output), is_differentiable=False
-)
+ADD = Peer("add (limit)", lambda i: torch.add(i.x.detach(), i.grad_output), is_differentiable=False)
 
 RELU = Peer("torch relu", lambda i: F.relu(i.x))
 ELU = Peer("torch elu", lambda i: F.elu(i.x))

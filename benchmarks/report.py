@@ -1,6 +1,6 @@
 """Writes the README's tables and its chart from the newest files in benchmarks/results.
 
-    python benchmarks/report.py
+python benchmarks/report.py
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ def newest(kind: str) -> Result:
 
 def described(result: Result) -> str:
     facts = result["environment"]
-    return (
-        f"{facts['device']}, {facts['cpu_capability']}, torch {facts['torch']}, {facts['date']}"
-    )
+    return f"{facts['device']}, {facts['cpu_capability']}, torch {facts['torch']}, {facts['date']}"
 
 
 def shown_rows(result: Result) -> dict[str, dict[str, Row]]:
@@ -62,7 +60,9 @@ def speed_table(result: Result) -> str:
         cells = [peer]
         for direction in ("forward", "backward"):
             row = directions.get(direction)
-            cells += [f"{row['median_s'] * 1e3:.2f} ms", f"{row['of_limit']:.2f}"] if row else ["", ""]
+            cells += (
+                [f"{row['median_s'] * 1e3:.2f} ms", f"{row['of_limit']:.2f}"] if row else ["", ""]
+            )
         saved = directions.get("backward", {}).get("saved_bytes")
         cells.append("" if saved is None else f"{saved / 2**20:.0f} MB")
         lines.append("| " + " | ".join(cells) + " |")
@@ -73,7 +73,7 @@ def accuracy_table(result: Result) -> str:
     worst: dict[tuple[str, str, str], float] = {}
     for row in result["rows"]:
         sign = "beta < 0" if row["beta"] < 0 else "beta > 0"
-        key = (row["operator"] + (f", {sign}" if row["operator"] == "mpelu.mpelu" else ""))
+        key = row["operator"] + (f", {sign}" if row["operator"] == "mpelu.mpelu" else "")
         place = (key, row["dtype"])
         worst[place] = max(worst.get(place, 0.0), row["largest_ulp"])
     dtypes = list(dict.fromkeys(dtype for _, dtype in worst))

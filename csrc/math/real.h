@@ -5,10 +5,14 @@
 #include <cstring>
 #include <type_traits>
 
+// For the innermost functions, which at their size compilers would rather call. After the
+// parameters of a lambda, too.
+#define MPELU_ALWAYS_INLINE __attribute__((always_inline))
+
 #if defined(__CUDACC__)
 #define MPELU_HOST_DEVICE __host__ __device__ __forceinline__
 #else
-#define MPELU_HOST_DEVICE inline __attribute__((always_inline))
+#define MPELU_HOST_DEVICE inline MPELU_ALWAYS_INLINE
 #endif
 
 namespace mpelu::math {

@@ -31,14 +31,14 @@ void elu_backward_kernel(const at::TensorBase& grad_input, const at::TensorBase&
         using T = at::opmath_type<scalar_t>;
         using V = at::vec::Vectorized<T>;
         if (is_result) {
-          elu_backward<scalar_t>(grad_input, grad_output, input_or_output,
-                                 [a = V(static_cast<T>(alpha))](V g, V y, int64_t /*i*/) {
-                                   return math::elu_backward_from_output(g, y, a);
-                                 });
+          elu_backward<scalar_t>(
+              grad_input, grad_output, input_or_output,
+              [a = V(static_cast<T>(alpha))](V g, V y, int64_t /*i*/)
+                  MPELU_ALWAYS_INLINE { return math::elu_backward_from_output(g, y, a); });
         } else {
           const auto channel = broadcast(math::Lane<T>(static_cast<T>(alpha), T(1)));
           elu_backward<scalar_t>(grad_input, grad_output, input_or_output,
-                                 [channel](V g, V x, int64_t /*i*/) {
+                                 [channel](V g, V x, int64_t /*i*/) MPELU_ALWAYS_INLINE {
                                    math::Sums<V> unused{V(T(0)), V(T(0))};
                                    return math::backward(g, x, channel, unused);
                                  });

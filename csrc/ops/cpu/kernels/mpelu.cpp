@@ -64,7 +64,8 @@ void forward_rows(scalar_t* output, const scalar_t* input, const Parameter& alph
   parallel_units(segments.count, segments.elements_per_unit(), [&](int64_t begin, int64_t end) {
     segments.for_each(begin, end, [&](const Segments::Unit& unit) {
       forward_span(output + unit.offset, input + unit.offset, unit.size, access,
-                   [channel = broadcast(lanes[unit.channel])](int64_t /*i*/) { return channel; });
+                   [channel = broadcast(lanes[unit.channel])](int64_t /*i*/)
+                       MPELU_ALWAYS_INLINE { return channel; });
     });
   });
 }
@@ -126,9 +127,8 @@ math::Sums<double> backward_segment(scalar_t* grad_input, const scalar_t* grad_o
     math::Sums<V> block{V(T(0)), V(T(0))};
     backward_span(grad_input + first, grad_output + first, input + first,
                   std::min(kBlock, size - first), access,
-                  [&](const V& g, const V& x, int64_t /*i*/) {
-                    return math::backward(g, x, channel, block);
-                  });
+                  [&](const V& g, const V& x, int64_t /*i*/)
+                      MPELU_ALWAYS_INLINE { return math::backward(g, x, channel, block); });
     sums.alpha = sums.alpha + block.alpha;
     sums.beta = sums.beta + block.beta;
   }
@@ -169,7 +169,8 @@ void backward_tile(scalar_t* grad_input, const scalar_t* grad_output, const scal
   for (int64_t row = unit.row_begin; row < unit.row_end; ++row) {
     const int64_t offset = row * tiles.columns + unit.column;
     backward_span(grad_input + offset, grad_output + offset, input + offset,
-                  tiles.row_size(unit, row), access, [&](const V& g, const V& x, int64_t i) {
+                  tiles.row_size(unit, row), access,
+                  [&](const V& g, const V& x, int64_t i) MPELU_ALWAYS_INLINE {
                     math::Sums<V> sums{V::loadu(alpha_sums + i), V::loadu(beta_sums + i)};
                     const V grad = math::backward(g, x, channel_at(i), sums);
                     sums.alpha.store(alpha_sums + i);

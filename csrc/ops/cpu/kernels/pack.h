@@ -24,26 +24,16 @@ struct Pack {
 
   std::array<V, kVectors> vectors;
 
-  /// Loads count <= kSize elements; the others are `rest`.
-  static Pack load(const scalar_t* data, int64_t count = kSize, scalar_t rest = 0) {
-    const Stored stored = count == kSize
-                              ? Stored::loadu(data)
-                              : Stored::set(Stored(rest), Stored::loadu(data, count), count);
-    if constexpr (kVectors == 1) {
-      return {{stored}};
-    } else {
-      const auto [low, high] = at::vec::convert_to_float<scalar_t>(stored);
-      return {{low, high}};
-    }
+  static Pack load(const scalar_t* data) { return widened(Stored::loadu(data)); }
+
+  /// Loads count < kSize elements; the others are zero.
+  static Pack load(const scalar_t* data, int64_t count) {
+    return widened(Stored::loadu(data, count));
   }
 
-  void store(scalar_t* data, int64_t count = kSize) const {
-    const Stored stored = narrowed();
-    if (count == kSize) {
-      stored.store(data);
-    } else {
-      stored.store(data, static_cast<int>(count));
-    }
+  void store(scalar_t* data) const { narrowed().store(data); }
+  void store(scalar_t* data, int64_t count) const {
+    narrowed().store(data, static_cast<int>(count));
   }
 
   /// Stores a whole pack past the caches, without reading there first what is overwritten. data is
@@ -62,6 +52,15 @@ struct Pack {
   template <typename Bits>
   Bits bits() const {
     return std::bit_cast<Bits>(narrowed());
+  }
+
+  static Pack widened(const Stored& stored) {
+    if constexpr (kVectors == 1) {
+      return {{stored}};
+    } else {
+      const auto [low, high] = at::vec::convert_to_float<scalar_t>(stored);
+      return {{low, high}};
+    }
   }
 
   Stored narrowed() const {

@@ -40,8 +40,9 @@ class ManyChannels {
 
   /// The channels of a span that begins at `column`.
   auto from(int64_t column) const {
-    return [fields = values_.data() + column, size = size_](int64_t i) {
-      const auto field = [&](int64_t number) { return V::loadu(fields + number * size + i); };
+    return [fields = values_.data() + column, size = size_](int64_t i) MPELU_ALWAYS_INLINE {
+      const auto field = [&](int64_t number)
+                             MPELU_ALWAYS_INLINE { return V::loadu(fields + number * size + i); };
       return math::Channel<V>{{field(0), field(1), field(2), field(3), field(4)}, field(5)};
     };
   }
@@ -60,33 +61,45 @@ struct Access {
   bool stream;
 };
 
-/// Writes pack_at(i, size) for all the packs of count elements to output. Streamed packs are
-/// aligned, so that the first may be a part of one, as the last.
+/// Writes the packs of count elements to output: pack_at(load, i) for the one from element i on,
+/// which is to read its inputs by load(tensor). Streamed packs are aligned, so that the first may be a
+/// part of one, as the last.
 template <typename scalar_t, typename PackAt>
-void write_span(scalar_t* output, int64_t count, bool stream, const PackAt& pack_at) {
-  constexpr int64_t kSize = Pack<scalar_t>::kSize;
-  const auto place = reinterpret_cast<uintptr_t>(output) / sizeof(scalar_t) % kSize;
-  int64_t size = std::min<int64_t>(count, stream ? kSize - place : kSize);
-  for (int64_t i = 0; i < count; i += size, size = std::min(kSize, count - i)) {
-    const auto pack = pack_at(i, size);
-    if (size < kSize) {
-      pack.store(output + i, size);
-    } else if (stream) {
-      pack.stream(output + i);
-    } else {
-      pack.store(output + i);
+MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, bool stream,
+                                           const PackAt& pack_at) {
+  using P = Pack<scalar_t>;
+  const auto place = reinterpret_cast<uintptr_t>(output) / sizeof(scalar_t) % P::kSize;
+  int64_t part = stream && place > 0 ? std::min<int64_t>(P::kSize - place, count) : 0;
+  int64_t i = 0;
+  do {
+    if (part > 0) {
+      const auto load = [&](const scalar_t* from)
+                            MPELU_ALWAYS_INLINE { return P::load(from + i, part); };
+      pack_at(load, i).store(output + i, part);
+      i += part;
     }
-  }
+    for (; i + P::kSize <= count; i += P::kSize) {
+      const auto load = [&](const scalar_t* from)
+                            MPELU_ALWAYS_INLINE { return P::load(from + i); };
+      const P pack = pack_at(load, i);
+      if (stream) {
+        pack.stream(output + i);
+      } else {
+        pack.store(output + i);
+      }
+    }
+    part = count - i;
+  } while (part > 0);
 }
 
 /// f over count elements; channel_at(i) has the channels from element i on.
 template <typename scalar_t, typename ChannelAt>
-void forward_span(scalar_t* output, const scalar_t* input, int64_t count, const Access& access,
-                  const ChannelAt& channel_at) {
+MPELU_ALWAYS_INLINE inline void forward_span(scalar_t* output, const scalar_t* input, int64_t count,
+                                             const Access& access, const ChannelAt& channel_at) {
   using P = Pack<scalar_t>;
-  write_span(output, count, access.stream, [&](int64_t i, int64_t size) {
+  write_span(output, count, access.stream, [&](const auto& load, int64_t i) MPELU_ALWAYS_INLINE {
     __builtin_prefetch(input + i + access.ahead);
-    P x = P::load(input + i, size);
+    P x = load(input);
     for (int v = 0; v < P::kVectors; ++v) {
       x.vectors[v] = math::forward(x.vectors[v], channel_at(i + v * P::V::size()));
     }
@@ -95,21 +108,23 @@ void forward_span(scalar_t* output, const scalar_t* input, int64_t count, const 
 }
 
 /// The gradients over count elements: gradient(g, x, i) returns the input's for the vector at i.
-/// Lanes past the end have x = 1 and g = 0, which give nothing to any sum.
+/// Lanes past the end have x = 0 and g = 0, which give nothing to any sum.
 template <typename scalar_t, typename GradientAt>
-void backward_span(scalar_t* grad_input, const scalar_t* grad_output, const scalar_t* input,
-                   int64_t count, const Access& access, const GradientAt& gradient) {
+MPELU_ALWAYS_INLINE inline void backward_span(scalar_t* grad_input, const scalar_t* grad_output,
+                                              const scalar_t* input, int64_t count,
+                                              const Access& access, const GradientAt& gradient) {
   using P = Pack<scalar_t>;
-  write_span(grad_input, count, access.stream, [&](int64_t i, int64_t size) {
-    __builtin_prefetch(input + i + access.ahead);
-    __builtin_prefetch(grad_output + i + access.ahead);
-    const P x = P::load(input + i, size, 1);
-    P g = P::load(grad_output + i, size);
-    for (int v = 0; v < P::kVectors; ++v) {
-      g.vectors[v] = gradient(g.vectors[v], x.vectors[v], i + v * P::V::size());
-    }
-    return g;
-  });
+  write_span(grad_input, count, access.stream,
+             [&](const auto& load, int64_t i) MPELU_ALWAYS_INLINE {
+               __builtin_prefetch(input + i + access.ahead);
+               __builtin_prefetch(grad_output + i + access.ahead);
+               const P x = load(input);
+               P g = load(grad_output);
+               for (int v = 0; v < P::kVectors; ++v) {
+                 g.vectors[v] = gradient(g.vectors[v], x.vectors[v], i + v * P::V::size());
+               }
+               return g;
+             });
 }
 
 }  // namespace CPU_CAPABILITY

@@ -2,9 +2,9 @@
 
     python benchmarks/accuracy.py
 
-The reference is the formula in float64 (float128 where float64 is measured and numpy has it), of the
-exact product beta * x. float32 inputs are spread over every exponent and the range where the result
-is neither -alpha nor infinite; half types take all of their 65,536 values.
+The reference is the formula in long double, of the exact product beta * x. The inputs of the wider
+types are spread over every exponent and over the range where the result is neither -alpha nor
+infinite; half types take all of their 65,536 values.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Row:
     largest_ulp: float
     mean_ulp: float
     worst_x: float
+    #: Of results below the normal numbers, in units of the smallest number.
+    largest_subnormal_ulp: float
 
 
 def inputs(dtype: torch.dtype) -> Tensor:
@@ -74,16 +76,18 @@ def measure(operator: str, y: Tensor, x: Tensor, alpha: float, beta: float) -> R
     errors = np.where(overflows, 0, np.abs(actual - np.where(overflows, 0, expected)))
     errors = errors / ulp(np.where(overflows, 1, expected), x.dtype)
     errors = np.where(overflows & np.isfinite(actual) & (np.abs(actual) < limit), np.inf, errors)
-    worst = int(np.argmax(errors))
-    finite = errors[np.isfinite(errors)]
+    is_normal = np.abs(expected) >= torch.finfo(x.dtype).tiny
+    normal = np.where(is_normal, errors, 0)
+    worst = int(np.argmax(normal))
     return Row(
         operator,
         str(x.dtype).removeprefix("torch."),
         alpha,
         beta,
-        float(errors[worst]),
-        float(finite.mean()),
+        float(normal[worst]),
+        float(errors[np.isfinite(errors)].mean()),
         float(x[worst]),
+        float(np.where(is_normal, 0, errors).max()),
     )
 
 
@@ -111,11 +115,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     measured = rows()
-    print(f"{'':<14}{'dtype':<10}{'alpha':>8}{'beta':>8}{'largest':>10}{'mean':>8}   at x =")
+    heads = ("largest", "mean", "subnormal")
+    print(f"{'':<14}{'dtype':<10}{'alpha':>8}{'beta':>8}", *(f"{h:>10}" for h in heads), " at x =")
     for row in measured:
+        numbers = (row.largest_ulp, row.mean_ulp, row.largest_subnormal_ulp)
         print(
-            f"{row.operator:<14}{row.dtype:<10}{row.alpha:>8.3g}{row.beta:>8.3g}"
-            f"{row.largest_ulp:>10.3f}{row.mean_ulp:>8.3f}   {row.worst_x:.6g}"
+            f"{row.operator:<14}{row.dtype:<10}{row.alpha:>8.3g}{row.beta:>8.3g}",
+            *(f"{number:>10.3f}" for number in numbers),
+            f" {row.worst_x:.6g}",
         )
     facts = describe("cpu")
     path = arguments.output / file_name("accuracy", facts)

@@ -91,8 +91,8 @@ def peak(task: Task, device: torch.device) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         task()
     now = highest = 0
+    # Of operators, what they keep; and what was freed between them.
     for event in sorted(recorded.events(), key=lambda event: event.time_range.start):
-        if event.name == "[memory]":
-            now += event.cpu_memory_usage
-            highest = max(highest, now)
+        now += event.self_cpu_memory_usage
+        highest = max(highest, now)
     return highest

@@ -70,21 +70,24 @@ def speed_table(result: Result) -> str:
 
 
 def accuracy_table(result: Result) -> str:
-    worst: dict[tuple[str, str, str], float] = {}
+    worst: dict[tuple[str, str], tuple[float, float]] = {}
     for row in result["rows"]:
-        sign = "beta < 0" if row["beta"] < 0 else "beta > 0"
-        key = row["operator"] + (f", {sign}" if row["operator"] == "mpelu.mpelu" else "")
-        place = (key, row["dtype"])
-        worst[place] = max(worst.get(place, 0.0), row["largest_ulp"])
+        operator = row["operator"]
+        if operator == "mpelu.mpelu":
+            operator += ", beta < 0" if row["beta"] < 0 else ", beta > 0"
+        before = worst.get((operator, row["dtype"]), (0.0, 0.0))
+        now = (row["largest_ulp"], row["largest_subnormal_ulp"])
+        worst[operator, row["dtype"]] = (max(before[0], now[0]), max(before[1], now[1]))
     dtypes = list(dict.fromkeys(dtype for _, dtype in worst))
     lines = [
-        "Largest error of the forward, in units of the last place, over every exponent:",
+        "Largest error of the forward over every exponent, in units of the last place; in brackets",
+        "that of results below the normal numbers, in units of the smallest number.",
         "",
         "| | " + " | ".join(dtypes) + " |",
         "|---" * (len(dtypes) + 1) + "|",
     ]
     for operator in dict.fromkeys(operator for operator, _ in worst):
-        cells = [f"{worst[operator, dtype]:.2f}" for dtype in dtypes]
+        cells = ["{:.2f} ({:.2f})".format(*worst[operator, dtype]) for dtype in dtypes]
         lines.append("| " + " | ".join([operator, *cells]) + " |")
     return "\n".join(lines)
 

@@ -36,4 +36,4 @@ else
 fi
 
 "$PYTHON" -m pytest -m cuda "${EXTRA_ARGS[@]}"
-"$PYTHON" benchmarks/bench.py --device cuda --output benchmarks/results/gpu
+"$PYTHON" benchmarks/bench.py --device cuda --seconds 0.1 --output benchmarks/results/gpu

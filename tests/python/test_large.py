@@ -1,0 +1,77 @@
+"""Large tensors: outputs that are written past the caches, and long sums."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tolerances import assert_same_bits
+from torch import Tensor
+
+ops = torch.ops.mpelu
+
+# 16 MiB and more of float32, in rows and columns that no vector divides.
+SHAPES = {
+    "rows": ((64, 64, 32, 33), torch.contiguous_format),
+    "columns": ((64, 1343, 7, 7), torch.contiguous_format),
+    "channels last": ((33, 67, 44, 45), torch.channels_last),
+    "whole packs": ((64, 64, 32, 32), torch.contiguous_format),
+}
+
+
+def make_input(name: str, dtype: torch.dtype, device: torch.device, seed: int) -> Tensor:
+    shape, memory_format = SHAPES[name]
+    generator = torch.Generator(device).manual_seed(seed)
+    values = torch.randn(shape, generator=generator, device=device).to(dtype)
+    return values.contiguous(memory_format=memory_format)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_large_tensor_equals_its_parts(
+    name: str, dtype: torch.dtype, device: torch.device
+) -> None:
+    x, grad_output = (make_input(name, dtype, device, seed) for seed in (0, 1))
+    alpha = torch.linspace(0.25, 1.5, x.size(1), dtype=dtype, device=device)
+    beta = torch.linspace(1.5, -0.25, x.size(1), dtype=dtype, device=device)
+    y = ops.mpelu(x, alpha, beta)
+    grad = ops.mpelu_backward(grad_output, x, alpha, beta)[0]
+    elu = ops.elu_backward(grad_output, x, 0.7, False)
+    for image in range(0, x.size(0), 7):
+        part, grad_part = x[image : image + 1], grad_output[image : image + 1]
+        assert_same_bits(y[image : image + 1], ops.mpelu(part, alpha, beta), "output")
+        expected = ops.mpelu_backward(grad_part, part, alpha, beta)[0]
+        assert_same_bits(grad[image : image + 1], expected, "grad_input")
+        expected = ops.elu_backward(grad_part, part, 0.7, False)
+        assert_same_bits(elu[image : image + 1], expected, "elu's grad_input")
+
+
+@pytest.mark.parametrize("channels", [1, 10])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_sums_over_ten_million_elements_are_good_to_a_millionth(
+    channels: int, memory_format: torch.memory_format, device: torch.device
+) -> None:
+    generator = torch.Generator(device).manual_seed(0)
+    shape = (10, channels, 1000, 1000 // channels)
+    x = torch.randn(shape, generator=generator, device=device).contiguous(
+        memory_format=memory_format
+    )
+    grad_output = torch.rand(shape, generator=generator, device=device)
+    alpha, beta = (torch.full((channels,), value, device=device) for value in (0.8, 1.2))
+    _, grad_alpha, grad_beta = ops.mpelu_backward(grad_output, x, alpha, beta)
+
+    lower = x.double().clamp(max=0)
+    weighted = grad_output.double() * (x <= 0)
+    exponent = lower * beta.double().view(1, -1, 1, 1)
+    dims = (0, 2, 3)
+    assert math.prod(shape) == 10**7
+    torch.testing.assert_close(
+        grad_alpha.double(), (weighted * exponent.expm1()).sum(dims), rtol=1e-6, atol=0.0
+    )
+    torch.testing.assert_close(
+        grad_beta.double(),
+        (weighted * lower * exponent.exp()).sum(dims) * alpha.double(),
+        rtol=1e-6,
+        atol=0.0,
+    )

@@ -82,6 +82,12 @@ MPELU_HOST_DEVICE Rate<T> make_rate(T beta) {
   return {beta, grows ? T(0.5) : T(1), C::kRound + T(C::kExponentBias - grows)};
 }
 
+/// x / rate.size, without a division.
+template <typename S, typename T>
+MPELU_HOST_DEVICE S unscale(S x, const Rate<T>& rate) {
+  return rate.beta < T(0) ? x + x : x;
+}
+
 /// size * (e^z - 1) and size * e^z.
 template <typename V>
 struct Exponential {

@@ -23,7 +23,7 @@ struct Channel {
 template <typename T>
 MPELU_HOST_DEVICE Channel<T> make_channel(T alpha, T beta) {
   const auto rate = make_rate(beta);
-  return {rate, alpha / rate.size};
+  return {rate, unscale(alpha, rate)};
 }
 
 /// f(x). A zero of x keeps its sign; alpha = 0 gives the bits of ReLU: +0, never -0, below zero.
@@ -60,7 +60,7 @@ MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V>& channel, Sums
 /// alpha is.
 template <typename T, typename S>
 MPELU_HOST_DEVICE Sums<S> parameter_gradients(const Sums<S>& sums, const Channel<T>& channel) {
-  return {sums.alpha / S(channel.rate.size),
+  return {unscale(sums.alpha, channel.rate),
           sums.beta == S(0) ? S(0) : sums.beta * S(channel.alpha)};
 }
 

@@ -62,23 +62,19 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
 
   const int64_t begin = split * geometry.split_length;
   const int64_t limit = begin + geometry.split_length;
-  const int64_t end = limit < geometry.outer ? limit : geometry.outer;
+  const int64_t last = limit < geometry.outer ? limit : geometry.outer;
+  const int64_t end = inside ? last : begin;
   Sums<double> totals[N] = {};
   for (int64_t first = begin + y; first < end; first += geometry.height * Round::kUnroll) {
     Round round;
 #pragma unroll
     for (int u = 0; u < Round::kUnroll; ++u) {
       const int64_t row = first + u * geometry.height;
-      round.load(u, grad_output, input, row * geometry.columns + column, inside && row < end);
-    }
-    Sums<V> sums[N] = {};
-#pragma unroll
-    for (int u = 0; u < Round::kUnroll; ++u) {
-      round.compute(u, channel_of, sums);
+      round.load(u, grad_output, input, row * geometry.columns + column, row < end);
     }
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      totals[i] += sums[i];
+      totals[i] += round.compute(i, channel_of(i));
     }
 #pragma unroll
     for (int u = 0; u < Round::kUnroll; ++u) {

@@ -25,17 +25,18 @@ class BackwardRound {
     grads_[u] = cuda::load(grad_output + offset, exists, narrow<scalar_t>(0.0f));
   }
 
-  /// Computes the gradients of access u: the input's are kept; element i has the parameters
-  /// channel_of(i) and adds to the i-th of as many sums, or to the only one.
-  template <typename ChannelOf, typename V, int M>
-  __device__ void compute(int u, ChannelOf channel_of, Sums<V> (&sums)[M]) {
-    static_assert(M == N || M == 1);
+  /// Computes the gradients of element i of every access, which are of one channel: the input's are
+  /// kept, what they give to alpha's and beta's is returned.
+  template <typename V>
+  __device__ Sums<V> compute(int i, const math::Channel<V>& channel) {
+    Sums<V> sums{};
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
+    for (int u = 0; u < kUnroll; ++u) {
       scalar_t& grad = grads_[u].values[i];
-      grad = narrow<scalar_t>(math::backward(widen(grad), widen(inputs_[u].values[i]),
-                                             channel_of(i), sums[M == 1 ? 0 : i]));
+      grad =
+          narrow<scalar_t>(math::backward(widen(grad), widen(inputs_[u].values[i]), channel, sums));
     }
+    return sums;
   }
 
   __device__ void store(int u, Pack<scalar_t, N>* grad_input) const {

@@ -56,10 +56,8 @@ __global__ void __launch_bounds__(kBackwardThreads)
     }
     Sums<V> sums{};
 #pragma unroll
-    for (int u = 0; u < Round::kUnroll; ++u) {
-      Sums<V> access_sums[1] = {};
-      round.compute(u, [&](int) { return channel; }, access_sums);
-      sums += access_sums[0];
+    for (int i = 0; i < N; ++i) {
+      sums += round.compute(i, channel);
     }
     total[0] += sums;
 #pragma unroll

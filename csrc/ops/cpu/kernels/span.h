@@ -62,8 +62,8 @@ struct Access {
 };
 
 /// Writes the packs of count elements to output: pack_at(load, i) for the one from element i on,
-/// which is to read its inputs by load(tensor). Streamed packs are aligned, so that the first may be a
-/// part of one, as the last.
+/// which is to read its inputs by load(tensor). Streamed packs are aligned, so that the first may
+/// be a part of one, as the last.
 template <typename scalar_t, typename PackAt>
 MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, bool stream,
                                            const PackAt& pack_at) {
@@ -79,8 +79,7 @@ MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, bool
       i += part;
     }
     for (; i + P::kSize <= count; i += P::kSize) {
-      const auto load = [&](const scalar_t* from)
-                            MPELU_ALWAYS_INLINE { return P::load(from + i); };
+      const auto load = [&](const scalar_t* from) MPELU_ALWAYS_INLINE { return P::load(from + i); };
       const P pack = pack_at(load, i);
       if (stream) {
         pack.stream(output + i);

@@ -10,14 +10,13 @@ infinite; half types take all of their 65,536 values.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from machine import describe, file_name
+from machine import write_results
 from torch import Tensor
 
 import mpelu.functional as MF
@@ -124,13 +123,7 @@ def main() -> None:
             *(f"{number:>10.3f}" for number in numbers),
             f" {row.worst_x:.6g}",
         )
-    facts = describe("cpu")
-    path = arguments.output / file_name("accuracy", facts)
-    path.write_text(
-        json.dumps({"environment": facts, "rows": [asdict(row) for row in measured]}, indent=1)
-        + "\n"
-    )
-    print(f"written: {path}")
+    write_results("accuracy", "cpu", [asdict(row) for row in measured], arguments.output)
 
 
 if __name__ == "__main__":

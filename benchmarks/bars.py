@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from cases import Case, Task, backward_task, forward_task, training_task
-from machine import describe, file_name
+from machine import write_results
 from measure import interleaved, keep_memory
 from peers import ADD, CLONE, COMPILED, ELU, OUR_ELU, OUR_MPELU, PRELU, Inputs, Peer
 
@@ -214,12 +214,10 @@ def main() -> int:
         return 2
     results = measure_bars(arguments.seconds, "AVX512")
     results += measure_in_process_with("AVX2", arguments)
-    facts = describe("cpu")
-    path = arguments.output / file_name("bars", facts)
     rows = [{**asdict(result), "is_met": result.is_met} for result in results]
-    path.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n")
+    write_results("bars", "cpu", rows, arguments.output)
     short = [result.name for result in results if not result.is_met]
-    print(f"written: {path}; {len(results) - len(short)} of {len(results)} bars are met")
+    print(f"{len(results) - len(short)} of {len(results)} bars are met")
     return 1 if short else 0
 
 

@@ -9,14 +9,13 @@ Prints a table and writes one JSON file with the date, the machine and the versi
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from cases import DTYPES, Case, backward_task, forward_task
-from machine import describe, file_name
+from machine import write_results
 from measure import interleaved, keep_memory, memory
 from peers import ADD, CLONE, PEERS, Peer
 
@@ -119,11 +118,7 @@ def main() -> None:
                 of_case = list(measure_case(case, peers, arguments.seconds))
                 print_table(case, of_case)
                 rows += of_case
-        facts = describe(device)
-        path = arguments.output / file_name("speed", facts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n")
-        print(f"written: {path}")
+        write_results("speed", device, rows, arguments.output)
 
 
 if __name__ == "__main__":

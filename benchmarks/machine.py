@@ -1,11 +1,13 @@
-"""What a result depends on, for its file."""
+"""Result files: what was measured, and what it depends on."""
 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -35,7 +37,11 @@ def describe(device: str) -> dict[str, object]:
     }
 
 
-def file_name(kind: str, facts: dict[str, object]) -> str:
-    """Such as speed-Intel-Xeon-2026-01-31.json."""
-    device = re.sub(r"\W+", "-", re.sub(r"\(R\)|\(TM\)|CPU.*", "", str(facts["device"]))).strip("-")
-    return f"{kind}-{device}-{facts['date']}.json"
+def write_results(kind: str, device: str, rows: Sequence[dict[str, object]], folder: Path) -> None:
+    """Writes such as speed-Intel-Xeon-2026-01-31.json, and says where."""
+    facts = describe(device)
+    name = re.sub(r"\W+", "-", re.sub(r"\(R\)|\(TM\)|CPU.*", "", str(facts["device"]))).strip("-")
+    path = folder / f"{kind}-{name}-{facts['date']}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n")
+    print(f"written: {path}")

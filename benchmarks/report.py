@@ -132,14 +132,15 @@ def main() -> None:
         "accuracy": accuracy_table,
         "bars": bars_table,
     }
+    results = {kind: newest(kind) for kind in writers}
     for kind, write in writers.items():
         block = re.compile(f"(<!-- {kind}: begin -->\n).*?(<!-- {kind}: end -->)", re.S)
         if not block.search(text):
             raise SystemExit(f"{README} has no block for {kind}")
-        table = write(newest(kind))
+        table = write(results[kind])
         text = block.sub(lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}", text)
     README.write_text(text)
-    draw_chart(newest("speed"))
+    draw_chart(results["speed"])
     print(f"written: {README}, {CHART}")
 
 

@@ -15,16 +15,9 @@ namespace mpelu::math {
 /// The parameters of one channel as the formulas use them.
 template <typename V>
 struct Channel {
-  Rate<V> rate;
-  /// alpha / rate.size
   V alpha;
+  Rate<V> rate;
 };
-
-template <typename T>
-MPELU_HOST_DEVICE Channel<T> make_channel(T alpha, T beta) {
-  const auto rate = make_rate(beta);
-  return {rate, unscale(alpha, rate)};
-}
 
 /// f(x). A zero of x keeps its sign; alpha = 0 gives the bits of ReLU: +0, never -0, below zero.
 template <typename V>
@@ -59,9 +52,8 @@ MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V>& channel, Sums
 /// The gradients of alpha and beta from all of a channel's sums. No sum, no gradient, whatever
 /// alpha is.
 template <typename T, typename S>
-MPELU_HOST_DEVICE Sums<S> parameter_gradients(const Sums<S>& sums, const Channel<T>& channel) {
-  return {unscale(sums.alpha, channel.rate),
-          sums.beta == S(0) ? S(0) : sums.beta * S(channel.alpha)};
+MPELU_HOST_DEVICE Sums<S> parameter_gradients(const Sums<S>& sums, T alpha) {
+  return {sums.alpha, sums.beta == S(0) ? S(0) : sums.beta * S(alpha)};
 }
 
 /// The gradient of ELU (beta = 1, alpha >= 0) with respect to its input, from the output y: for

@@ -27,7 +27,10 @@ struct Real {
 
   static MPELU_HOST_DEVICE Mask positive(V x) { return x > V(0); }
   static MPELU_HOST_DEVICE Mask non_negative(V x) { return x >= V(0); }
-  static MPELU_HOST_DEVICE Mask less(V a, V b) { return a < b; }
+
+  /// x held to a limit; NaN stays NaN.
+  static MPELU_HOST_DEVICE V at_least(V x, V limit) { return x < limit ? limit : x; }
+  static MPELU_HOST_DEVICE V at_most(V x, V limit) { return x > limit ? limit : x; }
 
   /// mask ? a : b
   static MPELU_HOST_DEVICE V select(Mask mask, V a, V b) { return mask ? a : b; }

@@ -5,6 +5,8 @@
 #include <ATen/cpu/vec/vec.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <limits>
 
 #include "math/mpelu.h"
@@ -15,6 +17,7 @@ template <typename T>
 struct Real<at::vec::Vectorized<T>> {
   using Scalar = T;
   using V = at::vec::Vectorized<T>;
+  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 
 #if defined(CPU_CAPABILITY_AVX2) || defined(CPU_CAPABILITY_AVX512)
   // The compiler's own vector type, which V wraps. Its comparisons and choices become one
@@ -24,7 +27,6 @@ struct Real<at::vec::Vectorized<T>> {
 
   static Mask positive(const V& x) { return Native(x) > Native{}; }
   static Mask non_negative(const V& x) { return Native(x) >= Native{}; }
-  static Mask less(const V& a, const V& b) { return Native(a) < Native(b); }
 
   static V select(const Mask& mask, const V& a, const V& b) {
     return V(mask ? Native(a) : Native(b));
@@ -41,7 +43,6 @@ struct Real<at::vec::Vectorized<T>> {
 
   static Mask positive(const V& x) { return x > V(T(0)); }
   static Mask non_negative(const V& x) { return x >= V(T(0)); }
-  static Mask less(const V& a, const V& b) { return a < b; }
   static V select(const Mask& mask, const V& a, const V& b) { return V::blendv(b, a, mask); }
 
   static V product_error(const V& a, const V& b, const V& p) {
@@ -58,11 +59,28 @@ struct Real<at::vec::Vectorized<T>> {
 
   template <int Shift>
   static V shift_left(const V& x) {
-    using Int = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
-    using Ints = at::vec::Vectorized<Int>;
-    return at::vec::cast<T, Int>(at::vec::cast<Int, T>(x) << Ints(Int(Shift)));
+    using Ints = at::vec::Vectorized<Index>;
+    return at::vec::cast<T, Index>(at::vec::cast<Index, T>(x) << Ints(Index(Shift)));
   }
 #endif
+
+  /// data[index] for each of the indices, which are below the size of a vector.
+  static V gather(const T* data, const Index* indices) {
+#if (defined(CPU_CAPABILITY_AVX2) || defined(CPU_CAPABILITY_AVX512)) && !defined(__clang__)
+    Mask lanes;
+    std::memcpy(&lanes, indices, sizeof(lanes));
+    return V(__builtin_shuffle(Native(V::loadu(data)), lanes));
+#else
+    __at_align__ T gathered[V::size()];
+    for (int i = 0; i < V::size(); ++i) {
+      gathered[i] = data[indices[i]];
+    }
+    return V::loadu(gathered);
+#endif
+  }
+
+  static V at_least(const V& x, const V& limit) { return at::vec::clamp_min(x, limit); }
+  static V at_most(const V& x, const V& limit) { return at::vec::clamp_max(x, limit); }
 
   static V multiply_add(const V& a, const V& b, const V& c) { return at::vec::fmadd(a, b, c); }
 
@@ -78,50 +96,49 @@ struct Rate<at::vec::Vectorized<T>> {
   using V = at::vec::Vectorized<T>;
 
   V beta;
-  V size;
-  V round;
-  /// e^(beta x) has vanished or overflowed for every x below; `beyond` stands for them all.
+  /// e^(beta x) has vanished or overflowed for every x below.
   V lowest;
-  V beyond;
 
-  Product<V> times(const V& x) const {
+  V times(const V& x, V& error) const {
     using R = Real<V>;
-    const V held = R::select(R::less(x, lowest), beyond, x);
-    const V value = beta * held;
-    return {value, R::product_error(beta, held, value)};
+    const V held = R::at_least(x, lowest);
+    const V product = beta * held;
+    error = R::product_error(beta, held, product);
+    return product;
   }
 };
 
 /// A channel's numbers as they are put into the lanes of vectors.
 template <typename T>
 struct Lane {
-  T alpha;
-  T beta;
-  T size;
-  T round;
-  T lowest;
-  T beyond;
+  using Scalar = T;
+  using V = at::vec::Vectorized<T>;
 
-  /// An infinite beta counts as a very large one, and with a beta below the normal numbers x = -inf
-  /// counts as the lowest number, so that beta * beyond is finite.
-  Lane(T alpha_, T beta_) {
-    using Limits = std::numeric_limits<T>;
-    using C = ExpConstants<T>;
-    constexpr T kLargest = Limits::max() * Limits::epsilon();
-    const auto channel =
-        make_channel(alpha_, beta_ < -kLargest ? -kLargest : (beta_ > kLargest ? kLargest : beta_));
-    alpha = channel.alpha;
-    beta = channel.rate.beta;
-    size = channel.rate.size;
-    round = channel.rate.round;
-    // With beta = 0, x = -inf is left to make the NaN of 0 * inf.
-    lowest =
-        beta == 0 ? -Limits::infinity() : at_least_lowest((beta < 0 ? C::kMax : C::kMin) / beta);
-    beyond = beta < 0 ? at_least_lowest(C::kInfinite / beta) : lowest;
+  /// The numbers in an order of their own, and channels from vectors of them in that order.
+  std::array<T, 3> fields() const { return {alpha, beta, lowest}; }
+  static Channel<V> channel(const std::array<V, 3>& fields) {
+    return {fields[0], {fields[1], fields[2]}};
   }
 
+  T alpha;
+  T beta;
+  T lowest;
+
+  /// An infinite beta counts as a very large one, and with a beta below the normal numbers x = -inf
+  /// counts as the lowest number, so that beta * lowest is finite. With beta = 0, x = -inf is left
+  /// to make the NaN of 0 * inf.
+  Lane(T alpha, T beta)
+      : alpha(alpha), beta(std::clamp(beta, -kLargest, kLargest)), lowest(lowest_for(this->beta)) {}
+
  private:
-  static T at_least_lowest(T x) { return std::max(x, std::numeric_limits<T>::lowest()); }
+  using Limits = std::numeric_limits<T>;
+  static constexpr T kLargest = Limits::max() * Limits::epsilon();
+
+  static T lowest_for(T beta) {
+    using C = ExpConstants<T>;
+    return beta == 0 ? -Limits::infinity()
+                     : std::max((beta < 0 ? C::kMax : C::kMin) / beta, Limits::lowest());
+  }
 };
 
 }  // namespace mpelu::math

@@ -48,17 +48,13 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
   const bool inside = column < geometry.columns;
   alpha.read_shared();
   beta.read_shared();
-  V alphas[N];
-  V betas[N];
+  math::Channel<V> channels[N];
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     const auto channel =
         static_cast<int>(geometry.inner.divide(inside ? column * N + i : 0).quotient);
-    alphas[i] = alpha[channel];
-    betas[i] = beta[channel];
+    channels[i] = {alpha[channel], {beta[channel]}};
   }
-  // Made anew for each element: the registers are dearer than the instructions.
-  const auto channel_of = [&](int i) { return math::make_channel(alphas[i], betas[i]); };
 
   const int64_t begin = split * geometry.split_length;
   const int64_t limit = begin + geometry.split_length;
@@ -74,7 +70,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
     }
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      totals[i] += round.compute(i, channel_of(i));
+      totals[i] += round.compute(i, channels[i]);
     }
 #pragma unroll
     for (int u = 0; u < Round::kUnroll; ++u) {
@@ -87,7 +83,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       output.store((split * geometry.columns + column) * N + i,
-                   math::parameter_gradients(totals[i], channel_of(i)));
+                   math::parameter_gradients(totals[i], channels[i].alpha));
     }
   }
 }

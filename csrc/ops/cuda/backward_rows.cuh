@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
   const uint32_t index = blockIdx.x - split * channels;
   alpha.read_shared();
   beta.read_shared();
-  const auto channel = math::make_channel(alpha[index], beta[index]);
+  const math::Channel channel{alpha[index], {beta[index]}};
 
   const int64_t begin = split * geometry.split_length;
   const int64_t limit = begin + geometry.split_length;
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
 
   reduce_block<kBackwardThreads>(total, 1, blockDim.x);
   if (threadIdx.x == 0) {
-    output.store(blockIdx.x, math::parameter_gradients(total[0], channel));
+    output.store(blockIdx.x, math::parameter_gradients(total[0], channel.alpha));
   }
 }
 

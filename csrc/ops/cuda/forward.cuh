@@ -38,7 +38,7 @@ __device__ void apply(Pack<scalar_t, N>& pack, int64_t index, const Channels& ch
     if (left < N) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
-        const auto channel = math::make_channel(alpha[index_of_channel], beta[index_of_channel]);
+        const math::Channel channel{alpha[index_of_channel], {beta[index_of_channel]}};
         pack.values[i] = narrow<scalar_t>(math::forward(widen(pack.values[i]), channel));
         if (--left == 0) {
           left = inner;
@@ -48,7 +48,7 @@ __device__ void apply(Pack<scalar_t, N>& pack, int64_t index, const Channels& ch
       return;
     }
   }
-  const auto channel = math::make_channel(alpha[index_of_channel], beta[index_of_channel]);
+  const math::Channel channel{alpha[index_of_channel], {beta[index_of_channel]}};
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     pack.values[i] = narrow<scalar_t>(math::forward(widen(pack.values[i]), channel));

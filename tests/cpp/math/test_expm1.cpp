@@ -18,18 +18,15 @@ constexpr T kInfinity = std::numeric_limits<T>::infinity();
 /// expm1 and exp of beta * x for x <= 0, computed in V: the number type itself or a vector of it.
 template <typename V, typename T = typename mpelu::math::Real<V>::Scalar>
 mpelu::math::Exponential<T> exponential(T x, T beta) {
-  const auto rate = mpelu::math::make_rate(beta);
   if constexpr (std::is_same_v<V, T>) {
-    const auto result = mpelu::math::exponential(x, rate);
-    return {result.expm1 / rate.size, result.exp / rate.size};
+    return mpelu::math::exponential(x, {beta});
   } else {
     const mpelu::math::Lane<T> lane(1, beta);
-    const auto result = mpelu::math::exponential(
-        V(x), {V(lane.beta), V(lane.size), V(lane.round), V(lane.lowest), V(lane.beyond)});
+    const auto result = mpelu::math::exponential(V(x), {V(lane.beta), V(lane.lowest)});
     T expm1[V::size()], exp[V::size()];
     result.expm1.store(expm1);
     result.exp.store(exp);
-    return {expm1[V::size() - 1] / rate.size, exp[V::size() - 1] / rate.size};
+    return {expm1[V::size() - 1], exp[V::size() - 1]};
   }
 }
 

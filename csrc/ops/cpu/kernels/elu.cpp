@@ -14,13 +14,11 @@ void elu_backward(const at::TensorBase& grad_input, const at::TensorBase& grad_o
   auto* const grad = grad_input.data_ptr<scalar_t>();
   const auto* const g = grad_output.const_data_ptr<scalar_t>();
   const auto* const x = input_or_output.const_data_ptr<scalar_t>();
-  const Segments segments({1, 1, input_or_output.numel()});
-  const auto access = segments.access(grad, x);
-  parallel_units(segments.count, segments.elements_per_unit(), [&](int64_t begin, int64_t end) {
-    segments.for_each(begin, end, [&](const Segments::Unit& unit) {
-      backward_span(grad + unit.offset, g + unit.offset, x + unit.offset, unit.size, access,
-                    gradient);
-    });
+  const Layout layout{1, 1, input_or_output.numel()};
+  const Segments segments(layout);
+  const auto access = segments.access<scalar_t>(is_streamed(grad, x, layout));
+  for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
+    map_span(grad + unit.offset, g + unit.offset, x + unit.offset, unit.size, access, gradient);
   });
 }
 
@@ -33,15 +31,16 @@ void elu_backward_kernel(const at::TensorBase& grad_input, const at::TensorBase&
         if (is_result) {
           elu_backward<scalar_t>(
               grad_input, grad_output, input_or_output,
-              [a = V(static_cast<T>(alpha))](V g, V y, int64_t /*i*/)
+              [a = V(static_cast<T>(alpha))](V g, V y, int64_t /*i*/, int64_t /*valid*/)
                   MPELU_ALWAYS_INLINE { return math::elu_backward_from_output(g, y, a); });
         } else {
           const auto channel = broadcast(math::Lane<T>(static_cast<T>(alpha), T(1)));
           elu_backward<scalar_t>(grad_input, grad_output, input_or_output,
-                                 [channel](V g, V x, int64_t /*i*/) MPELU_ALWAYS_INLINE {
-                                   math::Sums<V> unused{V(T(0)), V(T(0))};
-                                   return math::backward(g, x, channel, unused);
-                                 });
+                                 [channel](V g, V x, int64_t /*i*/, int64_t /*valid*/)
+                                     MPELU_ALWAYS_INLINE {
+                                       math::Sums<V> unused{V(T(0)), V(T(0))};
+                                       return math::backward(g, x, channel, unused);
+                                     });
         }
       });
 }

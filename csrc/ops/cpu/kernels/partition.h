@@ -15,10 +15,11 @@
 //
 // There are two ways to cut. Where inner is long, a unit is a segment of one channel's row: its
 // parameters are constants and its sums two vectors. Where inner is short, down to channels last,
-// the tensor is [rows, columns] with columns = C * inner (several times over where that is short
-// too) and a unit is a tile of it: every column has its own parameters and its own sums.
+// the tensor is a matrix whose rows have every channel (several times over where those are few) and
+// a unit is a tile of it, of whole channels: every column has its own sums, which are added to its
+// channel's after each block of rows.
 //
-// Sums are short in the precision of the arithmetic, kBlock or kTileRows elements, and go on in
+// Sums are short in the precision of the arithmetic, kBlock or kBlockRows elements, and go on in
 // compensated doubles (sum.h), so that their error does not grow with the tensor.
 namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
@@ -30,10 +31,14 @@ constexpr int64_t kSegment = 4096;
 constexpr int64_t kBlock = 512;
 /// Elements of work that are worth a thread.
 constexpr int64_t kGrain = 32768;
-/// Columns of a tile: its parameters and sums stay in the first-level cache.
-constexpr int64_t kTileColumns = 512;
-/// Rows of a tile: as many additions to a column's sum before it goes on in double.
-constexpr int64_t kTileRows = 64;
+/// Columns of a tile: its sums stay in the caches, and a row of it has several pages.
+constexpr int64_t kTileColumns = 4096;
+/// Channels of a tile: its parameters stay in the first-level cache.
+constexpr int64_t kTileChannels = 512;
+/// Rows of a tile that go into its columns' sums before those are added to the channels'.
+constexpr int64_t kBlockRows = 64;
+/// A tile has more rows than that where it has fewer elements than this.
+constexpr int64_t kTileElements = 65536;
 /// Short periods are repeated up to about so many columns, in whole vectors if possible.
 constexpr int64_t kRepeatedColumns = 128;
 constexpr int64_t kLongestVector = 32;
@@ -53,12 +58,12 @@ bool is_streamed(const scalar_t* output, const scalar_t* input, const Layout& la
   return output != input && layout.numel() * sizeof(scalar_t) >= kStreamedBytes;
 }
 
-/// Calls body(begin, end) for ranges of units, on several threads where there is work for them.
-template <typename Body>
-void parallel_units(int64_t units, int64_t elements_per_unit, const Body& body) {
-  at::parallel_for(0, units, std::max<int64_t>(1, kGrain / elements_per_unit),
+/// Calls body(unit) for all units of a partition, on several threads where there is work for them.
+template <typename Partition, typename Body>
+void for_each_in_parallel(const Partition& partition, const Body& body) {
+  at::parallel_for(0, partition.count, std::max<int64_t>(1, kGrain / partition.elements_per_unit()),
                    [&](int64_t begin, int64_t end) {
-                     body(begin, end);
+                     partition.for_each(begin, end, body);
                      finish_streams();
                    });
 }
@@ -97,9 +102,8 @@ struct Segments {
   int64_t elements_per_unit() const { return std::min(layout.inner, kSegment); }
 
   template <typename scalar_t>
-  Access access(const scalar_t* output, const scalar_t* input) const {
-    return {kAheadBytes / static_cast<int64_t>(sizeof(scalar_t)),
-            is_streamed(output, input, layout)};
+  Access access(bool stream) const {
+    return {kAheadBytes / static_cast<int64_t>(sizeof(scalar_t)), 0, stream};
   }
 
   Layout layout;
@@ -110,59 +114,84 @@ struct Segments {
 struct Tiles {
   explicit Tiles(const Layout& layout)
       : layout(layout),
-        period(layout.channels * layout.inner),
-        columns(period * repeats(period, layout.outer)),
+        repeats(repeats_of(layout)),
+        channels(layout.channels * repeats),
+        columns(channels * layout.inner),
         rows(ceil_divide(layout.numel(), columns)),
-        across(ceil_divide(columns, kTileColumns)),
-        down(ceil_divide(rows, kTileRows)),
-        count(across * down) {}
+        width(
+            std::clamp<int64_t>(std::min(kTileColumns / layout.inner, kTileChannels), 1, channels)),
+        height(kBlockRows *
+               std::max<int64_t>(1, kTileElements / (kBlockRows * width * layout.inner))),
+        across(ceil_divide(channels, width)),
+        count(across * ceil_divide(rows, height)) {}
 
   struct Unit {
+    int64_t number;
     int64_t row_begin;
     int64_t row_end;
-    int64_t column;
-    int64_t size;
+    int64_t channel;
+    int64_t channels;
   };
 
-  /// Tile unit, its number counted along the rows first.
-  Unit operator[](int64_t unit) const {
-    const int64_t row = (unit / across) * kTileRows;
-    const int64_t column = (unit % across) * kTileColumns;
-    return {row, std::min(row + kTileRows, rows), column, std::min(kTileColumns, columns - column)};
+  /// Calls body(unit) for the units begin, ..., end - 1, numbered along the rows first.
+  template <typename Body>
+  void for_each(int64_t begin, int64_t end, const Body& body) const {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int64_t row = unit / across * height;
+      const int64_t channel = unit % across * width;
+      body(Unit{unit, row, std::min(row + height, rows), channel,
+                std::min(width, channels - channel)});
+    }
   }
 
-  /// Elements of the tensor in a tile's row: fewer than its columns at the tensor's end.
-  int64_t row_size(const Unit& unit, int64_t row) const {
-    return std::min(unit.size, layout.numel() - row * columns - unit.column);
+  /// Calls body(block) for every kBlockRows rows of a tile.
+  template <typename Body>
+  static void for_each_block(const Unit& unit, const Body& body) {
+    Unit block = unit;
+    for (; block.row_begin < unit.row_end; block.row_begin += kBlockRows) {
+      block.row_end = std::min(block.row_begin + kBlockRows, unit.row_end);
+      body(block);
+    }
   }
 
-  /// Ahead is some rows below in the same columns, as many as the tile has in kAheadBytes.
+  /// Calls body(offset, size) for the rows of a tile or block. The tensor may end within the last.
+  template <typename Body>
+  void for_each_row(const Unit& unit, const Body& body) const {
+    for (int64_t row = unit.row_begin; row < unit.row_end; ++row) {
+      const int64_t offset = row * columns + unit.channel * layout.inner;
+      body(offset, std::min(unit.channels * layout.inner, layout.numel() - offset));
+    }
+  }
+
+  /// Ahead is in the same row of a tile and, past its end, in one below.
   template <typename scalar_t>
-  Access access(const scalar_t* output, const scalar_t* input) const {
-    const int64_t row_bytes = std::min(columns, kTileColumns) * sizeof(scalar_t);
-    return {columns * ceil_divide(kAheadBytes, row_bytes), is_streamed(output, input, layout)};
+  Access access(bool stream) const {
+    const int64_t row = width * layout.inner;
+    const int64_t ahead = kAheadBytes / sizeof(scalar_t);
+    return {std::min(ahead, row), ceil_divide(ahead, row) * columns - row, stream};
   }
 
-  int64_t elements_per_unit() const {
-    return std::min(rows, kTileRows) * std::min(columns, kTileColumns);
-  }
+  int64_t elements_per_unit() const { return std::min(rows, height) * width * layout.inner; }
 
   Layout layout;
-  int64_t period;   // C * inner, after which the channels repeat
-  int64_t columns;  // whole periods
+  int64_t repeats;   // of all channels in a row
+  int64_t channels;  // of a row
+  int64_t columns;
   int64_t rows;
+  int64_t width;   // channels of a tile
+  int64_t height;  // rows of a tile
   int64_t across;  // tiles side by side
-  int64_t down;    // tiles one below the other
   int64_t count;
 
  private:
-  static int64_t repeats(int64_t period, int64_t outer) {
+  static int64_t repeats_of(const Layout& layout) {
+    const int64_t period = layout.channels * layout.inner;
     if (period >= kRepeatedColumns) {
       return 1;
     }
     const int64_t whole_vectors = kLongestVector / std::gcd(period, kLongestVector);
     const int64_t enough = ceil_divide(kRepeatedColumns, period * whole_vectors) * whole_vectors;
-    return std::min(enough, outer);
+    return std::min(enough, layout.outer);
   }
 };
 

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "math/vector.h"
@@ -11,59 +14,118 @@ namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
 inline namespace CPU_CAPABILITY {
 
+template <typename Lane>
+constexpr size_t kFields = std::tuple_size_v<decltype(std::declval<Lane>().fields())>;
+
 /// One channel in all lanes.
-template <typename T, typename V = at::vec::Vectorized<T>>
-math::Channel<V> broadcast(const math::Lane<T>& lane) {
-  return {{V(lane.beta), V(lane.size), V(lane.round), V(lane.lowest), V(lane.beyond)},
-          V(lane.alpha)};
+template <typename Lane>
+auto broadcast(const Lane& lane) {
+  const auto fields = lane.fields();
+  std::array<typename Lane::V, kFields<Lane>> vectors;
+  for (size_t i = 0; i < fields.size(); ++i) {
+    vectors[i] = typename Lane::V(fields[i]);
+  }
+  return Lane::channel(vectors);
 }
 
-/// A channel for every column of a tensor, as arrays of what makes them, which are to have room for
-/// a whole pack after the last column.
-template <typename T>
+/// The parameters of many channels that lie side by side in memory, each for `inner` elements.
+template <typename Lane>
 class ManyChannels {
-  using V = at::vec::Vectorized<T>;
-  static constexpr int64_t kFields = 6;
+  using T = typename Lane::Scalar;
+  using V = typename Lane::V;
+  using Index = typename math::Real<V>::Index;
 
  public:
-  explicit ManyChannels(int64_t size) : size_(size), values_(kFields * size) {}
-
-  void set(int64_t column, const math::Lane<T>& lane) {
-    T* const fields = values_.data() + column;
-    fields[0] = lane.beta;
-    fields[size_] = lane.size;
-    fields[2 * size_] = lane.round;
-    fields[3 * size_] = lane.lowest;
-    fields[4 * size_] = lane.beyond;
-    fields[5 * size_] = lane.alpha;
+  /// The lanes repeated `repeats` times.
+  ManyChannels(const std::vector<Lane>& lanes, int64_t repeats, int64_t inner)
+      : size_(repeats * lanes.size() + V::size()),
+        fields_(kFields<Lane> * size_),
+        inner_(inner),
+        channel_of_lane_(inner * V::size()) {
+    int64_t channel = 0;
+    for (int64_t i = 0; i < repeats; ++i) {
+      for (const auto& lane : lanes) {
+        set(channel++, lane);
+      }
+    }
+    for (int64_t place = 0; place < inner; ++place) {
+      for (int64_t lane = 0; lane < V::size(); ++lane) {
+        channel_of_lane_[place * V::size() + lane] = static_cast<Index>((place + lane) / inner);
+      }
+    }
   }
 
-  /// The channels of a span that begins at `column`.
-  auto from(int64_t column) const {
-    return [fields = values_.data() + column, size = size_](int64_t i) MPELU_ALWAYS_INLINE {
-      const auto field = [&](int64_t number)
-                             MPELU_ALWAYS_INLINE { return V::loadu(fields + number * size + i); };
-      return math::Channel<V>{{field(0), field(1), field(2), field(3), field(4)}, field(5)};
+  /// For a span that begins at the first element of `channel`: the channels from its element i on.
+  auto from(int64_t channel) const {
+    return [data = fields_.data() + channel, size = size_, inner = inner_,
+            reciprocal = (uint64_t{1} << 32) / inner_ + 1,
+            channel_of_lane = channel_of_lane_.data()](int64_t i) MPELU_ALWAYS_INLINE {
+      // i / inner, exactly so for i * inner < 2^32.
+      const auto first = inner == 1 ? i : static_cast<int64_t>((i * reciprocal) >> 32);
+      const Index* const lanes = channel_of_lane + (i - first * inner) * V::size();
+      std::array<V, kFields<Lane>> fields;
+      for (size_t number = 0; number < fields.size(); ++number) {
+        const T* const field = data + number * size + first;
+        fields[number] = inner == 1 ? V::loadu(field) : math::Real<V>::gather(field, lanes);
+      }
+      return Lane::channel(fields);
     };
   }
 
  private:
-  int64_t size_;
-  std::vector<T> values_;
+  void set(int64_t channel, const Lane& lane) {
+    const auto fields = lane.fields();
+    for (size_t number = 0; number < fields.size(); ++number) {
+      fields_[number * size_ + channel] = fields[number];
+    }
+  }
+
+  int64_t size_;  // with room for a whole vector after the last
+  std::vector<T> fields_;
+  int64_t inner_;
+  // Of a vector whose first element is at each place in its channel: how many channels further each
+  // lane is.
+  std::vector<Index> channel_of_lane_;
 };
+
+// The loops take what they read in each step by value: what they store could be a member of
+// anything that lies in memory.
 
 /// How the spans of a loop use memory.
 struct Access {
   /// So many elements ahead a span asks for its inputs: without it, their loads wait for the
-  /// memory.
+  /// memory. And so many more where that is past its end.
   int64_t ahead;
+  int64_t skip;
   /// Outputs go past the caches.
   bool stream;
+
+  /// Where to ask from element i of count.
+  int64_t from(int64_t i, int64_t count) const {
+    return i + ahead + (i + ahead < count ? 0 : skip);
+  }
 };
 
-/// Writes the packs of count elements to output: pack_at(load, i) for the one from element i on,
-/// which is to read its inputs by load(tensor). Streamed packs are aligned, so that the first may
-/// be a part of one, as the last.
+/// Reads the packs of count elements: pack_at(load, i, valid) for the one from element i on, which
+/// is to read its inputs by load(tensor). Of the last pack only so many elements may be valid; the
+/// others are zero.
+template <typename scalar_t, typename PackAt>
+MPELU_ALWAYS_INLINE inline void read_span(int64_t count, const PackAt& pack_at) {
+  using P = Pack<scalar_t>;
+  int64_t i = 0;
+  for (; i + P::kSize <= count; i += P::kSize) {
+    const auto load = [&](const scalar_t* from) MPELU_ALWAYS_INLINE { return P::load(from + i); };
+    pack_at(load, i, P::kSize);
+  }
+  if (const int64_t part = count - i; part > 0) {
+    const auto load = [&](const scalar_t* from)
+                          MPELU_ALWAYS_INLINE { return P::load(from + i, part); };
+    pack_at(load, i, part);
+  }
+}
+
+/// The same, and writes what pack_at returns to output. Streamed packs are aligned, so that the
+/// first may be a part of one, as the last.
 template <typename scalar_t, typename PackAt>
 MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, bool stream,
                                            const PackAt& pack_at) {
@@ -75,12 +137,12 @@ MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, bool
     if (part > 0) {
       const auto load = [&](const scalar_t* from)
                             MPELU_ALWAYS_INLINE { return P::load(from + i, part); };
-      pack_at(load, i).store(output + i, part);
+      pack_at(load, i, part).store(output + i, part);
       i += part;
     }
     for (; i + P::kSize <= count; i += P::kSize) {
       const auto load = [&](const scalar_t* from) MPELU_ALWAYS_INLINE { return P::load(from + i); };
-      const P pack = pack_at(load, i);
+      const P pack = pack_at(load, i, P::kSize);
       if (stream) {
         pack.stream(output + i);
       } else {
@@ -91,39 +153,77 @@ MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, bool
   } while (part > 0);
 }
 
-/// f over count elements; channel_at(i) has the channels from element i on.
-template <typename scalar_t, typename ChannelAt>
-MPELU_ALWAYS_INLINE inline void forward_span(scalar_t* output, const scalar_t* input, int64_t count,
-                                             const Access& access, const ChannelAt& channel_at) {
+// value and term are called for the vector at i: (x, i, valid) or (g, x, i, valid).
+
+/// output = value(input).
+template <typename scalar_t, typename Value>
+MPELU_ALWAYS_INLINE inline void map_span(scalar_t* output, const scalar_t* input, int64_t count,
+                                         Access access, Value value) {
   using P = Pack<scalar_t>;
-  write_span(output, count, access.stream, [&](const auto& load, int64_t i) MPELU_ALWAYS_INLINE {
-    __builtin_prefetch(input + i + access.ahead);
-    P x = load(input);
-    for (int v = 0; v < P::kVectors; ++v) {
-      x.vectors[v] = math::forward(x.vectors[v], channel_at(i + v * P::V::size()));
-    }
-    return x;
-  });
+  write_span(output, count, access.stream,
+             [&](const auto& load, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+               __builtin_prefetch(input + access.from(i, count));
+               P x = load(input);
+               for (int v = 0; v < P::kVectors; ++v) {
+                 const int64_t first = v * P::V::size();
+                 x.vectors[v] = value(x.vectors[v], i + first, valid - first);
+               }
+               return x;
+             });
 }
 
-/// The gradients over count elements: gradient(g, x, i) returns the input's for the vector at i.
-/// Lanes past the end have x = 0 and g = 0, which give nothing to any sum.
-template <typename scalar_t, typename GradientAt>
-MPELU_ALWAYS_INLINE inline void backward_span(scalar_t* grad_input, const scalar_t* grad_output,
-                                              const scalar_t* input, int64_t count,
-                                              const Access& access, const GradientAt& gradient) {
+/// grad_input = value(grad_output, input).
+template <typename scalar_t, typename Value>
+MPELU_ALWAYS_INLINE inline void map_span(scalar_t* grad_input, const scalar_t* grad_output,
+                                         const scalar_t* input, int64_t count, Access access,
+                                         Value value) {
   using P = Pack<scalar_t>;
   write_span(grad_input, count, access.stream,
-             [&](const auto& load, int64_t i) MPELU_ALWAYS_INLINE {
-               __builtin_prefetch(input + i + access.ahead);
-               __builtin_prefetch(grad_output + i + access.ahead);
+             [&](const auto& load, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+               const int64_t ahead = access.from(i, count);
+               __builtin_prefetch(input + ahead);
+               __builtin_prefetch(grad_output + ahead);
                const P x = load(input);
                P g = load(grad_output);
                for (int v = 0; v < P::kVectors; ++v) {
-                 g.vectors[v] = gradient(g.vectors[v], x.vectors[v], i + v * P::V::size());
+                 const int64_t first = v * P::V::size();
+                 g.vectors[v] = value(g.vectors[v], x.vectors[v], i + first, valid - first);
                }
                return g;
              });
+}
+
+/// term(input), which keeps what it makes of it.
+template <typename scalar_t, typename Term>
+MPELU_ALWAYS_INLINE inline void sum_span(const scalar_t* input, int64_t count, Access access,
+                                         Term term) {
+  using P = Pack<scalar_t>;
+  read_span<scalar_t>(count, [&](const auto& load, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+    __builtin_prefetch(input + access.from(i, count));
+    const P x = load(input);
+    for (int v = 0; v < P::kVectors; ++v) {
+      const int64_t first = v * P::V::size();
+      term(x.vectors[v], i + first, valid - first);
+    }
+  });
+}
+
+/// term(grad_output, input), which keeps what it makes of them.
+template <typename scalar_t, typename Term>
+MPELU_ALWAYS_INLINE inline void sum_span(const scalar_t* grad_output, const scalar_t* input,
+                                         int64_t count, Access access, Term term) {
+  using P = Pack<scalar_t>;
+  read_span<scalar_t>(count, [&](const auto& load, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+    const int64_t ahead = access.from(i, count);
+    __builtin_prefetch(input + ahead);
+    __builtin_prefetch(grad_output + ahead);
+    const P x = load(input);
+    const P g = load(grad_output);
+    for (int v = 0; v < P::kVectors; ++v) {
+      const int64_t first = v * P::V::size();
+      term(g.vectors[v], x.vectors[v], i + first, valid - first);
+    }
+  });
 }
 
 }  // namespace CPU_CAPABILITY

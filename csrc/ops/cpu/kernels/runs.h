@@ -1,0 +1,218 @@
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "ops/cpu/kernels/partition.h"
+#include "ops/cpu/kernels/span.h"
+#include "ops/cpu/sum.h"
+
+// The loops over a whole tensor, whichever way it is cut: a kernel says what happens to the
+// elements of a run, which lie side by side in memory, and is shown their channels.
+namespace mpelu::cpu {
+// Another type or function in each build of this file, as Vectorized itself is.
+inline namespace CPU_CAPABILITY {
+
+/// Shorter rows than this many packs go by columns, ...
+constexpr int64_t kRowPacks = 8;
+/// ... unless the columns' parameters would be read for no more than this many rows of them.
+constexpr int64_t kFewRows = 8;
+
+template <typename scalar_t>
+bool has_long_rows(const Layout& layout) {
+  const int64_t packs = layout.inner / Pack<scalar_t>::kSize;
+  return layout.channels == 1 || packs >= kRowPacks || (packs > 0 && layout.outer <= kFewRows);
+}
+
+/// Calls body(offset, size, access, channel_at) for the runs that make up the tensor; channel_at(i)
+/// has the channels of the vector at element i of the run, from the lane of each channel.
+template <typename scalar_t, typename Lane, typename Body>
+void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
+                  const Body& body) {
+  if (has_long_rows<scalar_t>(layout)) {
+    const Segments segments(layout);
+    const auto access = segments.access<scalar_t>(stream);
+    for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
+      body(unit.offset, unit.size, access,
+           [channel = broadcast(lanes[unit.channel])](int64_t /*i*/)
+               MPELU_ALWAYS_INLINE { return channel; });
+    });
+  } else {
+    const Tiles tiles(layout);
+    const auto access = tiles.access<scalar_t>(stream);
+    const ManyChannels<Lane> channels(lanes, tiles.repeats, layout.inner);
+    for_each_in_parallel(tiles, [&](const Tiles::Unit& unit) {
+      const auto channel_at = channels.from(unit.channel);
+      tiles.for_each_row(
+          unit, [&](int64_t offset, int64_t size) { body(offset, size, access, channel_at); });
+    });
+  }
+}
+
+/// K sums that an element adds to, or a vector of them.
+template <typename T, size_t K>
+using Sums = std::array<T, K>;
+
+/// Sums of a channel's elements, for each channel.
+template <size_t K>
+using ChannelTotals = std::vector<Sums<double, K>>;
+
+template <typename V, size_t K>
+Sums<V, K> zero_sums() {
+  Sums<V, K> sums;
+  sums.fill(V(0));
+  return sums;
+}
+
+template <typename T>
+double lane_sum(const at::vec::Vectorized<T>& vector) {
+  __at_align__ T lanes[at::vec::Vectorized<T>::size()];
+  vector.store(lanes);
+  double sum = 0;
+  for (const T lane : lanes) {
+    sum += static_cast<double>(lane);
+  }
+  return sum;
+}
+
+/// Sums for every column of a tile.
+template <typename T, size_t K>
+class ColumnSums {
+  using V = at::vec::Vectorized<T>;
+
+ public:
+  explicit ColumnSums(int64_t columns) : columns_(columns), sums_(K * columns) {}
+
+  void clear() { std::fill(sums_.begin(), sums_.end(), T(0)); }
+
+  Sums<V, K> load(int64_t column) const {
+    Sums<V, K> sums;
+    for (size_t k = 0; k < K; ++k) {
+      sums[k] = V::loadu(sums_.data() + k * columns_ + column);
+    }
+    return sums;
+  }
+
+  void store(int64_t column, const Sums<V, K>& sums) {
+    for (size_t k = 0; k < K; ++k) {
+      sums[k].store(sums_.data() + k * columns_ + column);
+    }
+  }
+
+  void add_to(Sums<double, K>& total, int64_t begin, int64_t end) const {
+    for (int64_t column = begin; column < end; ++column) {
+      for (size_t k = 0; k < K; ++k) {
+        total[k] += static_cast<double>(sums_[k * columns_ + column]);
+      }
+    }
+  }
+
+ private:
+  int64_t columns_;
+  std::vector<T> sums_;
+};
+
+/// The sums of the units, added up by channel.
+template <size_t K>
+class Totals {
+ public:
+  explicit Totals(int64_t channels) : totals_(channels) {}
+
+  void add(int64_t channel, const Sums<double, K>& sums) {
+    for (size_t k = 0; k < K; ++k) {
+      totals_[channel][k].add(sums[k]);
+    }
+  }
+
+  ChannelTotals<K> values() const {
+    ChannelTotals<K> values(totals_.size());
+    for (size_t channel = 0; channel < totals_.size(); ++channel) {
+      for (size_t k = 0; k < K; ++k) {
+        values[channel][k] = totals_[channel][k].value();
+      }
+    }
+    return values;
+  }
+
+ private:
+  std::vector<Sums<CompensatedSum, K>> totals_;
+};
+
+template <size_t K, typename scalar_t, typename Lane, typename Body>
+ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
+                          const Body& body) {
+  using V = typename Lane::V;
+  const Segments segments(layout);
+  const auto access = segments.access<scalar_t>(stream);
+  ChannelTotals<K> partial(segments.count);
+  for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
+    const auto channel = broadcast(lanes[unit.channel]);
+    auto sums = zero_sums<V, K>();
+    for (int64_t first = 0; first < unit.size; first += kBlock) {
+      auto block = zero_sums<V, K>();
+      body(unit.offset + first, std::min(kBlock, unit.size - first), access,
+           [&](int64_t /*i*/, const auto& element)
+               MPELU_ALWAYS_INLINE { element(channel, block); });
+      for (size_t k = 0; k < K; ++k) {
+        sums[k] = sums[k] + block[k];
+      }
+    }
+    for (size_t k = 0; k < K; ++k) {
+      partial[unit.number][k] = lane_sum(sums[k]);
+    }
+  });
+  Totals<K> totals(layout.channels);
+  segments.for_each(0, segments.count, [&](const Segments::Unit& unit) {
+    totals.add(unit.channel, partial[unit.number]);
+  });
+  return totals.values();
+}
+
+template <size_t K, typename scalar_t, typename Lane, typename Body>
+ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
+                             const Body& body) {
+  const Tiles tiles(layout);
+  const auto access = tiles.access<scalar_t>(stream);
+  const ManyChannels<Lane> channels(lanes, tiles.repeats, layout.inner);
+  ChannelTotals<K> partial(tiles.count * tiles.width);
+  for_each_in_parallel(tiles, [&](const Tiles::Unit& unit) {
+    const auto channel_at = channels.from(unit.channel);
+    // With room for whole packs.
+    ColumnSums<typename Lane::Scalar, K> columns(unit.channels * layout.inner +
+                                                 Pack<scalar_t>::kSize);
+    tiles.for_each_block(unit, [&](const Tiles::Unit& block) {
+      columns.clear();
+      tiles.for_each_row(block, [&](int64_t offset, int64_t size) {
+        body(offset, size, access, [&](int64_t i, const auto& element) MPELU_ALWAYS_INLINE {
+          auto sums = columns.load(i);
+          element(channel_at(i), sums);
+          columns.store(i, sums);
+        });
+      });
+      for (int64_t i = 0; i < unit.channels; ++i) {
+        columns.add_to(partial[unit.number * tiles.width + i], i * layout.inner,
+                       (i + 1) * layout.inner);
+      }
+    });
+  });
+  Totals<K> totals(layout.channels);
+  tiles.for_each(0, tiles.count, [&](const Tiles::Unit& unit) {
+    for (int64_t i = 0; i < unit.channels; ++i) {
+      totals.add((unit.channel + i) % layout.channels, partial[unit.number * tiles.width + i]);
+    }
+  });
+  return totals.values();
+}
+
+/// K sums over the elements of each channel. Calls body(offset, size, access, visit) for the runs
+/// that make up the tensor; visit(i, element) calls element(channel, sums) for the vector at
+/// element i of the run, with its channels and the sums that it is to add to.
+template <size_t K, typename scalar_t, typename Lane, typename Body>
+ChannelTotals<K> sum_runs(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
+                          const Body& body) {
+  return has_long_rows<scalar_t>(layout) ? sum_rows<K, scalar_t>(layout, lanes, stream, body)
+                                         : sum_columns<K, scalar_t>(layout, lanes, stream, body);
+}
+
+}  // namespace CPU_CAPABILITY
+}  // namespace mpelu::cpu

@@ -7,23 +7,40 @@ namespace {
 
 bool is_half(at::ScalarType dtype) { return dtype == at::kBFloat16 || dtype == at::kHalf; }
 
-void check_parameter(const char* op, const at::Tensor& input, const at::Tensor& parameter,
-                     const char* name, int64_t dim) {
-  const auto channels = input.dim() == 0 ? c10::SymInt(1) : input.sym_size(dim);
+/// parameter must be a strided tensor on input's device and of its dtype, or float for half types.
+void check_fits(const char* op, const at::Tensor& input, const at::Tensor& parameter,
+                const char* name) {
   TORCH_CHECK(parameter.layout() == at::kStrided, op, ": expected ", name,
               " to be a strided tensor, got layout ", parameter.layout());
-  TORCH_CHECK(parameter.dim() <= 1, op, ": expected ", name,
-              " to be 0-d or 1-d with 1 or C elements, got shape ", parameter.sym_sizes());
-  TORCH_CHECK(parameter.sym_numel() == 1 || parameter.sym_numel() == channels, op, ": expected ",
-              name, " to have 1 element or one for each of the ", channels, " channels in dim ",
-              dim, " of input with shape ", input.sym_sizes(), ", got shape ",
-              parameter.sym_sizes());
   TORCH_CHECK(parameter.device() == input.device(), op, ": expected ", name,
               " on the device of input, ", input.device(), ", got ", parameter.device());
   const bool fits = parameter.scalar_type() == input.scalar_type() ||
                     (is_half(input.scalar_type()) && parameter.scalar_type() == at::kFloat);
   TORCH_CHECK(fits, op, ": expected ", name, " to have the dtype of input, ", input.scalar_type(),
               is_half(input.scalar_type()) ? ", or Float" : "", ", got ", parameter.scalar_type());
+}
+
+void check_parameter(const char* op, const at::Tensor& input, const at::Tensor& parameter,
+                     const char* name, int64_t dim) {
+  const auto channels = input.dim() == 0 ? c10::SymInt(1) : input.sym_size(dim);
+  check_fits(op, input, parameter, name);
+  TORCH_CHECK(parameter.dim() <= 1, op, ": expected ", name,
+              " to be 0-d or 1-d with 1 or C elements, got shape ", parameter.sym_sizes());
+  TORCH_CHECK(parameter.sym_numel() == 1 || parameter.sym_numel() == channels, op, ": expected ",
+              name, " to have 1 element or one for each of the ", channels, " channels in dim ",
+              dim, " of input with shape ", input.sym_sizes(), ", got shape ",
+              parameter.sym_sizes());
+}
+
+void check_each_channel(const char* op, const at::Tensor& input,
+                        const std::optional<at::Tensor>& parameter, const char* name) {
+  if (parameter.has_value() && parameter->defined()) {
+    check_fits(op, input, *parameter, name);
+    TORCH_CHECK(parameter->dim() == 1 && parameter->sym_numel() == input.sym_size(1), op,
+                ": expected ", name, " to have one element for each of the ", input.sym_size(1),
+                " channels in dim 1 of input with shape ", input.sym_sizes(), ", got shape ",
+                parameter->sym_sizes());
+  }
 }
 
 void check_not_written(const char* op, const at::Tensor& input, const at::Tensor& parameter,
@@ -79,6 +96,41 @@ void check_grad_output(const char* op, const at::Tensor& grad_output, const at::
   TORCH_CHECK(grad_output.device() == input.device(), op,
               ": expected grad_output on the device of ", input_name, ", ", input.device(),
               ", got ", grad_output.device());
+}
+
+void check_batch_norm(const char* op, const at::Tensor& input,
+                      const std::optional<at::Tensor>& weight,
+                      const std::optional<at::Tensor>& bias,
+                      const std::optional<at::Tensor>& running_mean,
+                      const std::optional<at::Tensor>& running_var, const at::Tensor& alpha,
+                      const std::optional<at::Tensor>& beta, bool training) {
+  check_input(op, input);
+  TORCH_CHECK(input.dim() >= 2, op, ": expected input with at least 2 dimensions, got shape ",
+              input.sym_sizes());
+  check_parameters(op, input, alpha, beta, 1);
+  check_each_channel(op, input, weight, "weight");
+  check_each_channel(op, input, bias, "bias");
+  check_each_channel(op, input, running_mean, "running_mean");
+  check_each_channel(op, input, running_var, "running_var");
+  const bool has_statistics = running_mean.has_value() && running_mean->defined() &&
+                              running_var.has_value() && running_var->defined();
+  TORCH_CHECK(training || has_statistics, op,
+              ": expected running_mean and running_var where training is False, got None");
+  TORCH_CHECK(
+      !training || input.sym_numel() != input.sym_size(1), op,
+      ": expected more than 1 value for each channel where training is True, got input with "
+      "shape ",
+      input.sym_sizes());
+}
+
+void check_batch_norm_backward(const char* op, const at::Tensor& grad_output,
+                               const at::Tensor& input, const std::optional<at::Tensor>& weight,
+                               const std::optional<at::Tensor>& bias, const at::Tensor& save_mean,
+                               const at::Tensor& save_invstd, const at::Tensor& alpha,
+                               const std::optional<at::Tensor>& beta) {
+  check_batch_norm(op, input, weight, bias, save_mean, save_invstd, alpha, beta,
+                   /*training=*/false);
+  check_grad_output(op, grad_output, input);
 }
 
 void check_inplace(const char* op, const at::Tensor& input) {

@@ -21,6 +21,22 @@ void check_input(const char* op, const at::Tensor& input, const char* name = "in
 void check_parameters(const char* op, const at::Tensor& input, const at::Tensor& alpha,
                       const std::optional<at::Tensor>& beta, int64_t dim);
 
+/// check_parameters with the channels in dim 1, and that weight, bias and the running statistics,
+/// which evaluation needs, have an element for each channel.
+void check_batch_norm(const char* op, const at::Tensor& input,
+                      const std::optional<at::Tensor>& weight,
+                      const std::optional<at::Tensor>& bias,
+                      const std::optional<at::Tensor>& running_mean,
+                      const std::optional<at::Tensor>& running_var, const at::Tensor& alpha,
+                      const std::optional<at::Tensor>& beta, bool training);
+
+/// The same for its backward.
+void check_batch_norm_backward(const char* op, const at::Tensor& grad_output,
+                               const at::Tensor& input, const std::optional<at::Tensor>& weight,
+                               const std::optional<at::Tensor>& bias, const at::Tensor& save_mean,
+                               const at::Tensor& save_invstd, const at::Tensor& alpha,
+                               const std::optional<at::Tensor>& beta);
+
 /// grad_output must have the shape, dtype and device of input.
 void check_grad_output(const char* op, const at::Tensor& grad_output, const at::Tensor& input,
                        const char* input_name = "input");

@@ -115,4 +115,59 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward(const at::Tensor& 
   return {grad_input, grad_alpha, grad_beta};
 }
 
+std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
+    const at::Tensor& input, const std::optional<at::Tensor>& weight,
+    const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& running_mean,
+    const std::optional<at::Tensor>& running_var, const at::Tensor& alpha,
+    const std::optional<at::Tensor>& beta, bool training, double momentum, double eps) {
+  check_batch_norm("batch_norm_mpelu", input, weight, bias, running_mean, running_var, alpha, beta,
+                   training);
+  auto [normalized, mean, invstd] = at::native_batch_norm(input, weight, bias, running_mean,
+                                                          running_var, training, momentum, eps);
+  if (!training) {
+    mean = to_opmath(*running_mean, input).clone();
+    invstd = at::rsqrt(to_opmath(*running_var, input) + eps);
+  }
+  return {mpelu(normalized, alpha, beta, 1), to_opmath(mean, input), to_opmath(invstd, input)};
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_backward(
+    const at::Tensor& grad_output, const at::Tensor& input, const std::optional<at::Tensor>& weight,
+    const std::optional<at::Tensor>& bias, const at::Tensor& save_mean,
+    const at::Tensor& save_invstd, const at::Tensor& alpha, const std::optional<at::Tensor>& beta,
+    bool training, double eps) {
+  check_batch_norm_backward("batch_norm_mpelu_backward", grad_output, input, weight, bias,
+                            save_mean, save_invstd, alpha, beta);
+  const auto x = to_opmath(input, input);
+  std::vector<int64_t> others{0};
+  for (int64_t dim = 2; dim < x.dim(); ++dim) {
+    others.push_back(dim);
+  }
+  const auto average = [&](const at::Tensor& t) { return t.mean(others, /*keepdim=*/true); };
+  const auto for_channels = [&](const at::Tensor& t) { return broadcastable(t, input, 1); };
+
+  // In training the statistics are functions of the input, and are differentiated as such.
+  const auto centered = x - (training ? average(x) : for_channels(save_mean));
+  const auto invstd =
+      training ? at::rsqrt(average(centered * centered) + eps) : for_channels(save_invstd);
+  const auto standardized = centered * invstd;
+  auto normalized = weight ? standardized * for_channels(*weight) : standardized;
+  normalized = bias ? normalized + for_channels(*bias) : normalized;
+
+  const auto opmath = [&](const at::Tensor& t) { return to_opmath(t, input); };
+  const auto [grad, grad_alpha, grad_beta] =
+      mpelu_backward(opmath(grad_output), normalized, opmath(alpha),
+                     beta ? std::optional(opmath(*beta)) : beta, 1);
+  const auto gradient_of = [&](const std::optional<at::Tensor>& parameter,
+                               const at::Tensor& terms) {
+    return parameter ? reduced(terms, *parameter, 1) : at::empty({0}, alpha.options());
+  };
+  const auto scaled = weight ? grad * for_channels(*weight) : grad;
+  const auto grad_input =
+      training ? scaled - average(scaled) - standardized * average(scaled * standardized) : scaled;
+  return {(grad_input * invstd).to(input.scalar_type()), gradient_of(weight, grad * standardized),
+          gradient_of(bias, grad), grad_alpha.to(alpha.scalar_type()),
+          beta ? grad_beta.to(beta->scalar_type()) : at::empty({0}, alpha.options())};
+}
+
 }  // namespace mpelu::formula

@@ -24,4 +24,15 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward(const at::Tensor& 
                                                               const std::optional<at::Tensor>& beta,
                                                               int64_t dim);
 
+std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
+    const at::Tensor& input, const std::optional<at::Tensor>& weight,
+    const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& running_mean,
+    const std::optional<at::Tensor>& running_var, const at::Tensor& alpha,
+    const std::optional<at::Tensor>& beta, bool training, double momentum, double eps);
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_backward(
+    const at::Tensor& grad_output, const at::Tensor& input, const std::optional<at::Tensor>& weight,
+    const std::optional<at::Tensor>& bias, const at::Tensor& save_mean,
+    const at::Tensor& save_invstd, const at::Tensor& alpha, const std::optional<at::Tensor>& beta,
+    bool training, double eps);
+
 }  // namespace mpelu::formula

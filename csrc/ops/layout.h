@@ -12,6 +12,8 @@ struct Layout {
   int64_t outer;
   int64_t channels;
   int64_t inner;
+  /// Elements of other channels after these ones, where this is a view of some of a tensor's.
+  int64_t skipped = 0;
 
   int64_t numel() const { return outer * channels * inner; }
 };

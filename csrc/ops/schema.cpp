@@ -18,4 +18,16 @@ TORCH_LIBRARY(mpelu, m) {
       "dim=1) "
       "-> (Tensor grad_input, Tensor grad_alpha, Tensor grad_beta)",
       tags);
+
+  m.def(
+      "batch_norm_mpelu(Tensor input, Tensor? weight, Tensor? bias, Tensor(a!)? running_mean, "
+      "Tensor(b!)? running_var, Tensor alpha, Tensor? beta, bool training, float momentum, float "
+      "eps) -> (Tensor output, Tensor save_mean, Tensor save_invstd)",
+      tags);
+  m.def(
+      "batch_norm_mpelu_backward(Tensor grad_output, Tensor input, Tensor? weight, Tensor? bias, "
+      "Tensor save_mean, Tensor save_invstd, Tensor alpha, Tensor? beta, bool training, float eps) "
+      "-> (Tensor grad_input, Tensor grad_weight, Tensor grad_bias, Tensor grad_alpha, Tensor "
+      "grad_beta)",
+      tags);
 }

@@ -16,12 +16,15 @@ MPELU, the initialisation and the residual network.
 
 # The libraries come first: every other module is written over what they register.
 from mpelu import _library, _C, functional, init, models, nn, optim  # isort: skip
-from mpelu.nn import ELU, MPELU, SPELU
+from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d
 
 __all__ = [
     "ELU",
     "MPELU",
     "SPELU",
+    "BatchNormMPELU1d",
+    "BatchNormMPELU2d",
+    "BatchNormMPELU3d",
     "build_info",
     "cmake_prefix_path",
     "functional",

@@ -8,7 +8,7 @@ float16. They are differentiable (twice, and in forward mode) and work under :mo
 import torch
 from torch import Tensor
 
-__all__ = ["elu", "mpelu", "spelu"]
+__all__ = ["batch_norm_mpelu", "elu", "mpelu", "spelu"]
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -81,4 +81,54 @@ def mpelu(input: Tensor, alpha: Tensor, beta: Tensor, dim: int = 1) -> Tensor:
         tensor([[-0.3161, -1.2642]])
     """
     output: Tensor = torch.ops.mpelu.mpelu(input, alpha, beta, dim)
+    return output
+
+
+def batch_norm_mpelu(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    alpha: Tensor,
+    beta: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    r"""Batch norm over dimension 1 and then :func:`mpelu`, as one operator.
+
+    The same as ``mpelu(torch.nn.functional.batch_norm(...), alpha, beta)`` with less memory: of all
+    tensors of the input's size it keeps the input alone for the backward, where the pair keeps the
+    normalised one too.
+
+    Args:
+        input: floating-point tensor of shape (N, C, ...).
+        running_mean: of shape (C,); moved towards the batch's mean in training. ``None`` in
+            training: not tracked.
+        running_var: of shape (C,), likewise.
+        alpha: of shape (), (1,) or (C,).
+        beta: likewise; ``None`` is SPELU, beta = 1.
+        weight: of shape (C,), or ``None`` for 1.
+        bias: of shape (C,), or ``None`` for 0.
+        training: normalise by the batch's statistics instead of the running ones.
+        momentum: how far the running statistics move, between 0 and 1.
+        eps: added to the variance.
+
+    All other tensors are of the dtype of ``input``, or float32 where that is bfloat16 or float16.
+
+    Returns:
+        Tensor: of the shape and dtype of ``input``.
+
+    Raises:
+        ValueError: if ``training`` and a channel has no more than one value.
+    """
+    if training and input.dim() > 1 and input.numel() == input.size(1):
+        raise ValueError(
+            "expected more than 1 value for each channel where training is True, got input with "
+            f"shape {tuple(input.shape)}"
+        )
+    output: Tensor = torch.ops.mpelu.batch_norm_mpelu(
+        input, weight, bias, running_mean, running_var, alpha, beta, training, momentum, eps
+    )[0]
     return output

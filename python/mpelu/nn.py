@@ -1,4 +1,7 @@
-r"""The activations as modules: :class:`ELU`, :class:`SPELU` and :class:`MPELU`."""
+r"""The activations as modules: :class:`ELU`, :class:`SPELU` and :class:`MPELU`.
+
+And :class:`BatchNormMPELU1d`, ``2d`` and ``3d``, a batch norm with the MPELU that follows it.
+"""
 
 from typing import SupportsIndex
 
@@ -6,11 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.nn.init import constant_
+from torch.nn.modules.batchnorm import _NormBase
 
 from mpelu import _validate
 from mpelu import functional as F
 
-__all__ = ["ELU", "MPELU", "SPELU"]
+__all__ = [
+    "ELU",
+    "MPELU",
+    "SPELU",
+    "BatchNormMPELU1d",
+    "BatchNormMPELU2d",
+    "BatchNormMPELU3d",
+]
 
 
 class ELU(Module):
@@ -198,3 +209,154 @@ class MPELU(ParametricELU):
     def forward(self, input: Tensor) -> Tensor:
         """Applies the activation."""
         return F.mpelu(input, self.alpha, self.beta, self.dim)
+
+
+class BatchNormMPELU(_NormBase):
+    """Base of the batch norms with an activation; a subclass says which ranks its input may have.
+
+    It is none of torch's own batch norms, on purpose: ``convert_sync_batchnorm`` would replace those
+    and lose the activation.
+    """
+
+    alpha: Parameter
+    beta: Parameter | None
+    ranks: tuple[int, ...]
+
+    def __init__(
+        self,
+        num_features: SupportsIndex,
+        alpha: float = 1.0,
+        beta: float | None = 1.0,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        num_parameters: SupportsIndex | None = None,
+        device: torch.types.Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        channels = _validate.positive_integer("num_features", num_features)
+        count = channels if num_parameters is None else num_parameters
+        self.num_parameters = _validate.positive_integer("num_parameters", count)
+        if self.num_parameters not in (1, channels):
+            raise ValueError(
+                f"num_parameters must be 1 or num_features ({channels}), got {num_parameters}"
+            )
+        self.initial = {"alpha": _validate.finite("alpha", alpha)}
+        if beta is not None:
+            self.initial["beta"] = _validate.finite("beta", beta)
+        super().__init__(channels, eps, momentum, affine, track_running_stats, device, dtype)
+        for name in ("alpha", "beta"):
+            value = torch.empty(self.num_parameters, device=device, dtype=dtype)
+            self.register_parameter(name, Parameter(value) if name in self.initial else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Resets the batch norm, and sets alpha and beta to the values that the module began with."""
+        super().reset_parameters()
+        for name, value in self.initial.items():
+            if name in self._parameters:
+                constant_(self.get_parameter(name), value)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() not in self.ranks:
+            ranks = " or ".join(f"{rank}D" for rank in self.ranks)
+            raise ValueError(f"expected {ranks} input (got {input.dim()}D input)")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalises and applies the activation."""
+        self._check_input_dim(input)
+        momentum = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # the average of all batches so far
+                momentum = 1.0 / float(self.num_batches_tracked)
+        return F.batch_norm_mpelu(
+            input,
+            self.running_mean if not self.training or self.track_running_stats else None,
+            self.running_var if not self.training or self.track_running_stats else None,
+            self.alpha,
+            self.beta,
+            self.weight,
+            self.bias,
+            self.training or (self.running_mean is None and self.running_var is None),
+            momentum,
+            self.eps,
+        )
+
+    def extra_repr(self) -> str:
+        """The settings that the module's representation shows."""
+        spelu = ", beta=None" if self.beta is None else ""
+        shared = ", num_parameters=1" if self.num_parameters != self.num_features else ""
+        return super().extra_repr() + spelu + shared
+
+
+class BatchNormMPELU1d(BatchNormMPELU):
+    r"""Batch norm and the :class:`MPELU` that follows it, in one: of an input (N, C) or (N, C, L).
+
+    Computes what ``torch.nn.BatchNorm1d(num_features)`` and then ``MPELU(num_features)`` would, for
+    any sign of weight, alpha and beta, and keeps one tensor of the input's size less for the
+    backward: the normalised one is computed anew.
+
+    Statistics are those of the process' own batch. Under distributed training with synchronised
+    statistics use :class:`torch.nn.SyncBatchNorm` and :class:`MPELU`:
+    ``convert_sync_batchnorm`` leaves this module as it is.
+
+    Args:
+        num_features: C, the number of channels.
+        alpha: the value that alpha starts from. Default: 1.0
+        beta: the value that beta starts from; ``None`` for SPELU, without a beta. Default: 1.0
+        eps: added to the variance. Default: 1e-5
+        momentum: of the running statistics; ``None`` for the average of all batches. Default: 0.1
+        affine: learn a weight and a bias. Default: ``True``
+        track_running_stats: keep running statistics for evaluation. Default: ``True``
+        num_parameters: the number of alphas and betas, 1 (shared by all channels) or C. Default: C
+        device: where the parameters live.
+        dtype: their dtype; float32 also serves bfloat16 and float16 inputs.
+
+    Shape:
+        - Input: (N, C) or (N, C, L).
+        - Output: the same shape.
+
+    Attributes:
+        weight, bias, running_mean, running_var, num_batches_tracked: as in
+            :class:`torch.nn.BatchNorm1d`, under the same names in the state dict.
+        alpha (Parameter): of shape (``num_parameters``,).
+        beta (Parameter): likewise, or ``None``.
+
+    Example::
+
+        >>> m = mpelu.nn.BatchNormMPELU1d(16, alpha=0.25)
+        >>> output = m(torch.randn(8, 16))
+    """
+
+    ranks = (2, 3)
+
+
+class BatchNormMPELU2d(BatchNormMPELU):
+    r"""Batch norm and the :class:`MPELU` that follows it, in one: of an input (N, C, H, W).
+
+    The arguments and attributes are those of :class:`BatchNormMPELU1d`.
+
+    Example::
+
+        >>> m = mpelu.nn.BatchNormMPELU2d(16)
+        >>> output = m(torch.randn(8, 16, 32, 32))
+    """
+
+    ranks = (4,)
+
+
+class BatchNormMPELU3d(BatchNormMPELU):
+    r"""Batch norm and the :class:`MPELU` that follows it, in one: of an input (N, C, D, H, W).
+
+    The arguments and attributes are those of :class:`BatchNormMPELU1d`.
+
+    Example::
+
+        >>> m = mpelu.nn.BatchNormMPELU3d(16)
+        >>> output = m(torch.randn(2, 16, 4, 8, 8))
+    """
+
+    ranks = (5,)

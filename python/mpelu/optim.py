@@ -5,7 +5,7 @@ from typing import TypedDict
 from torch.nn import Module, Parameter
 
 from mpelu import _validate
-from mpelu.nn import ParametricELU
+from mpelu.nn import BatchNormMPELU, ParametricELU
 
 __all__ = ["ParamGroup", "param_groups"]
 
@@ -56,8 +56,8 @@ def param_groups(
     lr_mult = _validate.non_negative("activation_lr_mult", activation_lr_mult)
     decay_mult = _validate.non_negative("activation_decay_mult", activation_decay_mult)
 
-    activations = [module for module in model.modules() if isinstance(module, ParametricELU)]
-    learned = {id(p) for module in activations for p in module.parameters(recurse=False)}
+    activations = [m for m in model.modules() if isinstance(m, (ParametricELU, BatchNormMPELU))]
+    learned = {id(getattr(m, name, None)) for m in activations for name in ("alpha", "beta")}
     parameters = list(model.parameters())
     return [
         {

@@ -47,4 +47,26 @@ MPELU_API std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward(
     const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& alpha,
     const std::optional<at::Tensor>& beta = std::nullopt, int64_t dim = 1);
 
+/// Batch norm over dimension 1, then mpelu() with the channels there, as one operator: the
+/// normalised value is computed anew for the backward instead of being kept.
+///
+/// weight, bias and the running statistics have C elements each, or are left out; alpha and beta are
+/// those of mpelu(). With training the batch's own statistics normalise it, and the running ones move
+/// towards them by momentum; without, the running ones do. Returns the output, and the mean and
+/// 1 / sqrt(var + eps) that normalised it, which are not differentiable.
+MPELU_API std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
+    const at::Tensor& input, const std::optional<at::Tensor>& weight,
+    const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& running_mean,
+    const std::optional<at::Tensor>& running_var, const at::Tensor& alpha,
+    const std::optional<at::Tensor>& beta, bool training, double momentum, double eps);
+
+/// The gradients of batch_norm_mpelu() with respect to input, weight, bias, alpha and beta, each in
+/// its own shape and dtype; empty for those that are left out.
+MPELU_API std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>
+batch_norm_mpelu_backward(const at::Tensor& grad_output, const at::Tensor& input,
+                          const std::optional<at::Tensor>& weight,
+                          const std::optional<at::Tensor>& bias, const at::Tensor& save_mean,
+                          const at::Tensor& save_invstd, const at::Tensor& alpha,
+                          const std::optional<at::Tensor>& beta, bool training, double eps);
+
 }  // namespace mpelu

@@ -1,11 +1,10 @@
-#include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
-#include <numeric>
 #include <vector>
 
+#include "ops/cpu/gradients.h"
 #include "ops/cpu/kernels/stubs.h"
 #include "ops/dense.h"
 
@@ -74,22 +73,6 @@ at::Tensor& mpelu_cpu_(at::Tensor& input, const at::Tensor& alpha,
   return x.is_same(input) ? input : input.copy_(x);
 }
 
-/// The gradient of a parameter from the sums of the channels, in its dtype and shape.
-at::Tensor gradient(const at::Tensor& parameter, const std::vector<double>& sums) {
-  auto grad = at::empty(parameter.sizes(), parameter.options());
-  AT_DISPATCH_FLOATING_TYPES_AND2(
-      at::kBFloat16, at::kHalf, parameter.scalar_type(), "mpelu_backward_cpu", [&] {
-        auto* const data = grad.data_ptr<scalar_t>();
-        if (parameter.numel() == 1) {
-          *data = static_cast<scalar_t>(std::accumulate(sums.begin(), sums.end(), 0.0));
-        } else {
-          std::transform(sums.begin(), sums.begin() + parameter.numel(), data,
-                         [](double sum) { return static_cast<scalar_t>(sum); });
-        }
-      });
-  return grad;
-}
-
 std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cpu(
     const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& alpha,
     const std::optional<at::Tensor>& beta, int64_t dim) {
@@ -109,8 +92,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cpu(
         parameters.alpha(), parameters.beta(),
         parameters.layout(x, channel_dim("mpelu_backward", input, dim)));
   }
-  return {grad_input, gradient(alpha, alpha_sums),
-          beta ? gradient(*beta, beta_sums) : at::empty({0}, alpha.options())};
+  return {grad_input, cpu::gradient(alpha, alpha_sums),
+          beta ? cpu::gradient(*beta, beta_sums) : at::empty({0}, alpha.options())};
 }
 
 }  // namespace

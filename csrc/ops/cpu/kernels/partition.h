@@ -77,6 +77,7 @@ struct Segments {
   struct Unit {
     int64_t number;
     int64_t channel;
+    int64_t first;  // element of its row
     int64_t offset;
     int64_t size;
   };
@@ -84,26 +85,33 @@ struct Segments {
   /// Calls body(unit) for the units begin, ..., end - 1.
   template <typename Body>
   void for_each(int64_t begin, int64_t end, const Body& body) const {
-    int64_t row = begin / per_row;
+    const int64_t row = begin / per_row;
     int64_t segment = begin % per_row;
     int64_t channel = row % layout.channels;
+    int64_t start = row * layout.inner + row / layout.channels * layout.skipped;
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t first = segment * kSegment;
-      body(Unit{unit, channel, row * layout.inner + first,
-                std::min(kSegment, layout.inner - first)});
+      body(Unit{unit, channel, first, start + first, std::min(kSegment, layout.inner - first)});
       if (++segment == per_row) {
         segment = 0;
-        ++row;
-        channel = channel + 1 == layout.channels ? 0 : channel + 1;
+        start += layout.inner;
+        if (++channel == layout.channels) {
+          channel = 0;
+          start += layout.skipped;
+        }
       }
     }
   }
 
   int64_t elements_per_unit() const { return std::min(layout.inner, kSegment); }
 
+  /// For a run that begins at element `first` of a unit.
   template <typename scalar_t>
-  Access access(bool stream) const {
-    return {kAheadBytes / static_cast<int64_t>(sizeof(scalar_t)), 0, stream};
+  Access access(const Unit& unit, int64_t first, bool stream) const {
+    const int64_t row = layout.channels * layout.inner;
+    const int64_t ahead = std::min<int64_t>(kAheadBytes / sizeof(scalar_t), row);
+    const int64_t place = unit.channel * layout.inner + unit.first + first;
+    return {ahead + (place + ahead < row ? 0 : layout.skipped), 0, stream};
   }
 
   Layout layout;
@@ -158,8 +166,9 @@ struct Tiles {
   template <typename Body>
   void for_each_row(const Unit& unit, const Body& body) const {
     for (int64_t row = unit.row_begin; row < unit.row_end; ++row) {
-      const int64_t offset = row * columns + unit.channel * layout.inner;
-      body(offset, std::min(unit.channels * layout.inner, layout.numel() - offset));
+      const int64_t first = unit.channel * layout.inner;
+      body(row * (columns + layout.skipped) + first,
+           std::min(unit.channels * layout.inner, layout.numel() - row * columns - first));
     }
   }
 
@@ -168,7 +177,8 @@ struct Tiles {
   Access access(bool stream) const {
     const int64_t row = width * layout.inner;
     const int64_t ahead = kAheadBytes / sizeof(scalar_t);
-    return {std::min(ahead, row), ceil_divide(ahead, row) * columns - row, stream};
+    return {std::min(ahead, row), ceil_divide(ahead, row) * (columns + layout.skipped) - row,
+            stream};
   }
 
   int64_t elements_per_unit() const { return std::min(rows, height) * width * layout.inner; }
@@ -186,7 +196,7 @@ struct Tiles {
  private:
   static int64_t repeats_of(const Layout& layout) {
     const int64_t period = layout.channels * layout.inner;
-    if (period >= kRepeatedColumns) {
+    if (period >= kRepeatedColumns || layout.skipped > 0) {
       return 1;
     }
     const int64_t whole_vectors = kLongestVector / std::gcd(period, kLongestVector);
@@ -194,6 +204,37 @@ struct Tiles {
     return std::min(enough, layout.outer);
   }
 };
+
+/// What passes over a tensor more than once does so for so many bytes of it at a time: a part of
+/// the second-level cache.
+constexpr int64_t kCachedBytes = int64_t{1} << 19;
+/// In so many parts at least, each for a thread.
+constexpr int64_t kParts = 16;
+/// A part's elements lie side by side for so many bytes at least: a few lines, which the hardware
+/// fetches together.
+constexpr int64_t kPartRunBytes = 1024;
+
+/// Calls body(part, channel) for views of some channels of the tensor, from `channel` on, that stay
+/// in the cache from one pass to the next, or for the whole tensor where there are none such. An
+/// element has so many bytes in all tensors that are read.
+template <typename Body>
+void for_each_part(const Layout& layout, int64_t bytes, const Body& body) {
+  const int64_t channel_bytes = layout.outer * layout.inner * bytes;
+  const int64_t size = std::min(kCachedBytes / channel_bytes, layout.channels / kParts);
+  if (size * layout.inner * bytes < kPartRunBytes) {
+    body(layout, 0);
+    return;
+  }
+  at::parallel_for(0, ceil_divide(layout.channels, size), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t channel = i * size;
+      Layout part = layout;
+      part.channels = std::min(size, layout.channels - channel);
+      part.skipped = (layout.channels - part.channels) * layout.inner;
+      body(part, channel);
+    }
+  });
+}
 
 }  // namespace CPU_CAPABILITY
 }  // namespace mpelu::cpu

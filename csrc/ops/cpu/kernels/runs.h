@@ -31,9 +31,8 @@ void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, bool str
                   const Body& body) {
   if (has_long_rows<scalar_t>(layout)) {
     const Segments segments(layout);
-    const auto access = segments.access<scalar_t>(stream);
     for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
-      body(unit.offset, unit.size, access,
+      body(unit.offset, unit.size, segments.access<scalar_t>(unit, 0, stream),
            [channel = broadcast(lanes[unit.channel])](int64_t /*i*/)
                MPELU_ALWAYS_INLINE { return channel; });
     });
@@ -143,14 +142,14 @@ ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, 
                           const Body& body) {
   using V = typename Lane::V;
   const Segments segments(layout);
-  const auto access = segments.access<scalar_t>(stream);
   ChannelTotals<K> partial(segments.count);
   for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
     const auto channel = broadcast(lanes[unit.channel]);
     auto sums = zero_sums<V, K>();
     for (int64_t first = 0; first < unit.size; first += kBlock) {
       auto block = zero_sums<V, K>();
-      body(unit.offset + first, std::min(kBlock, unit.size - first), access,
+      body(unit.offset + first, std::min(kBlock, unit.size - first),
+           segments.access<scalar_t>(unit, first, stream),
            [&](int64_t /*i*/, const auto& element)
                MPELU_ALWAYS_INLINE { element(channel, block); });
       for (size_t k = 0; k < K; ++k) {

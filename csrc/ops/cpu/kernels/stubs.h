@@ -28,12 +28,39 @@ struct ChannelSums {
   double* beta;
 };
 
+/// What each channel of a batch normalised activation has, as doubles. The statistics are written
+/// where the batch's own are asked for.
+struct BatchNormParameters {
+  double* mean;
+  double* invstd;
+  Parameter weight;
+  Parameter bias;
+  Parameter alpha;
+  Parameter beta;
+};
+
+/// The sums for their gradients, one for each channel.
+struct BatchNormSums {
+  double* weight;
+  double* bias;
+  double* alpha;
+  double* beta;
+};
+
 // All tensors are dense, not empty and alike in strides; output may be input.
 using ForwardFn = void (*)(const at::TensorBase& output, const at::TensorBase& input,
                            const Parameter& alpha, const Parameter& beta, const Layout& layout);
 using BackwardFn = void (*)(const at::TensorBase& grad_input, const ChannelSums& sums,
                             const at::TensorBase& grad_output, const at::TensorBase& input,
                             const Parameter& alpha, const Parameter& beta, const Layout& layout);
+/// With variance, the batch's statistics are computed first.
+using BatchNormFn = void (*)(const at::TensorBase& output, const at::TensorBase& input,
+                             const BatchNormParameters& parameters, double* variance, double eps,
+                             const Layout& layout);
+using BatchNormBackwardFn = void (*)(const at::TensorBase& grad_input, const BatchNormSums& sums,
+                                     const at::TensorBase& grad_output, const at::TensorBase& input,
+                                     const BatchNormParameters& parameters, bool training,
+                                     const Layout& layout);
 using EluBackwardFn = void (*)(const at::TensorBase& grad_input, const at::TensorBase& grad_output,
                                const at::TensorBase& input_or_output, double alpha, bool is_result);
 
@@ -44,6 +71,8 @@ namespace at::native {
 
 DECLARE_DISPATCH(mpelu::cpu::ForwardFn, mpelu_stub)
 DECLARE_DISPATCH(mpelu::cpu::BackwardFn, mpelu_backward_stub)
+DECLARE_DISPATCH(mpelu::cpu::BatchNormFn, mpelu_batch_norm_stub)
+DECLARE_DISPATCH(mpelu::cpu::BatchNormBackwardFn, mpelu_batch_norm_backward_stub)
 DECLARE_DISPATCH(mpelu::cpu::EluBackwardFn, mpelu_elu_backward_stub)
 
 }  // namespace at::native

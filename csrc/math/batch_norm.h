@@ -1,0 +1,59 @@
+#pragma once
+
+#include "math/mpelu.h"
+
+namespace mpelu::math {
+
+// f(u) of the batch normalised u = (x - mean) / sqrt(var + eps) * weight + bias.
+
+/// One channel's numbers as the formulas use them.
+template <typename V>
+struct BatchNorm {
+  V mean;
+  /// weight / sqrt(var + eps)
+  V scale;
+  V bias;
+  Channel<V> activation;
+};
+
+/// What elements add to the gradients of their channel's parameters, but for constant factors.
+template <typename V>
+struct BatchNormSums {
+  Sums<V> activation;
+  V grad;
+  V grad_x;
+};
+
+// The mean is subtracted first: x * scale + (bias - mean * scale) takes an instruction less, and is
+// a difference of large numbers where the mean is large.
+
+template <typename V>
+MPELU_HOST_DEVICE V forward(V x, const BatchNorm<V>& channel) {
+  const V u = Real<V>::multiply_add(x - channel.mean, channel.scale, channel.bias);
+  return forward(u, channel.activation);
+}
+
+/// The gradient with respect to u. To the sums go those of the activation, that gradient itself
+/// (bias, mean) and its product with x - mean (weight, variance).
+template <typename V>
+MPELU_HOST_DEVICE V backward(V grad_output, V x, const BatchNorm<V>& channel,
+                             BatchNormSums<V>& sums) {
+  using R = Real<V>;
+  const V centered = x - channel.mean;
+  const V u = R::multiply_add(centered, channel.scale, channel.bias);
+  const V grad = backward(grad_output, u, channel.activation, sums.activation);
+  sums.grad = sums.grad + grad;
+  sums.grad_x = R::multiply_add(grad, centered, sums.grad_x);
+  return grad;
+}
+
+/// The gradient with respect to x, from that with respect to u and the means over the channel of
+/// what went to its sums: grad, and grad_x / (var + eps). Both are 0 where the statistics are
+/// given.
+template <typename V>
+MPELU_HOST_DEVICE V input_gradient(V grad, V x, const BatchNorm<V>& channel, V mean_grad,
+                                   V mean_grad_x) {
+  return channel.scale * (grad - mean_grad - (x - channel.mean) * mean_grad_x);
+}
+
+}  // namespace mpelu::math

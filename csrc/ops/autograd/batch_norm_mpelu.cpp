@@ -1,0 +1,130 @@
+#include <mpelu/ops.h>
+#include <torch/csrc/autograd/VariableTypeUtils.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include "ops/autograd/transforms.h"
+#include "ops/formula.h"
+
+namespace mpelu {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using OptionalTensor = std::optional<at::Tensor>;
+using Outputs = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
+using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+
+OptionalTensor optional(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+
+/// Saves the input, of all tensors of its size; the rest has an element for each channel.
+class BatchNormMpeluFunction : public torch::autograd::Function<BatchNormMpeluFunction> {
+ public:
+  static constexpr bool is_traceable = true;
+
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& input,
+                               const OptionalTensor& weight, const OptionalTensor& bias,
+                               const OptionalTensor& running_mean,
+                               const OptionalTensor& running_var, const at::Tensor& alpha,
+                               const OptionalTensor& beta, bool training, double momentum,
+                               double eps) {
+    const at::AutoDispatchBelowAutograd guard;
+    const auto [output, save_mean, save_invstd] = batch_norm_mpelu(
+        input, weight, bias, running_mean, running_var, alpha, beta, training, momentum, eps);
+    ctx->save_for_backward({input, weight.value_or(at::Tensor()), bias.value_or(at::Tensor()),
+                            save_mean, save_invstd, alpha, beta.value_or(at::Tensor())});
+    ctx->saved_data["training"] = training;
+    ctx->saved_data["eps"] = eps;
+    ctx->mark_non_differentiable({save_mean, save_invstd});
+    return {output, save_mean, save_invstd};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grad_outputs) {
+    const auto saved = ctx->get_saved_variables();
+    const auto weight = optional(saved[1]);
+    const auto bias = optional(saved[2]);
+    const auto beta = optional(saved[6]);
+    const auto [grad_input, grad_weight, grad_bias, grad_alpha, grad_beta] =
+        batch_norm_mpelu_backward(grad_outputs[0], saved[0], weight, bias, saved[3], saved[4],
+                                  saved[5], beta, ctx->saved_data["training"].toBool(),
+                                  ctx->saved_data["eps"].toDouble());
+    const at::Tensor none;
+    return {grad_input,
+            weight ? grad_weight : none,
+            bias ? grad_bias : none,
+            none,
+            none,
+            grad_alpha,
+            beta ? grad_beta : none,
+            none,
+            none,
+            none};
+  }
+};
+
+Outputs batch_norm_mpelu_autograd(const at::Tensor& input, const OptionalTensor& weight,
+                                  const OptionalTensor& bias, const OptionalTensor& running_mean,
+                                  const OptionalTensor& running_var, const at::Tensor& alpha,
+                                  const OptionalTensor& beta, bool training, double momentum,
+                                  double eps) {
+  if (is_transformed(input, weight, bias, alpha, beta)) {
+    return formula::batch_norm_mpelu(input, weight, bias, running_mean, running_var, alpha, beta,
+                                     training, momentum, eps);
+  }
+  if (requires_grad(input, weight, bias, alpha, beta)) {
+    const auto outputs = BatchNormMpeluFunction::apply(
+        input, weight, bias, running_mean, running_var, alpha, beta, training, momentum, eps);
+    return {outputs[0], outputs[1], outputs[2]};
+  }
+  const at::AutoDispatchBelowAutograd guard;
+  return batch_norm_mpelu(input, weight, bias, running_mean, running_var, alpha, beta, training,
+                          momentum, eps);
+}
+
+Outputs batch_norm_mpelu_adinplaceorview(const at::Tensor& input, const OptionalTensor& weight,
+                                         const OptionalTensor& bias,
+                                         const OptionalTensor& running_mean,
+                                         const OptionalTensor& running_var, const at::Tensor& alpha,
+                                         const OptionalTensor& beta, bool training, double momentum,
+                                         double eps) {
+  const auto outputs = [&] {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    return batch_norm_mpelu(input, weight, bias, running_mean, running_var, alpha, beta, training,
+                            momentum, eps);
+  }();
+  for (const auto* running : {&running_mean, &running_var}) {
+    if (training && is_defined(*running)) {
+      torch::autograd::impl::bump_version(**running);
+    }
+  }
+  return outputs;
+}
+
+Gradients batch_norm_mpelu_backward_autograd(
+    const at::Tensor& grad_output, const at::Tensor& input, const OptionalTensor& weight,
+    const OptionalTensor& bias, const at::Tensor& save_mean, const at::Tensor& save_invstd,
+    const at::Tensor& alpha, const OptionalTensor& beta, bool training, double eps) {
+  if (is_transformed(grad_output, input, weight, bias, alpha, beta) ||
+      requires_grad(grad_output, input, weight, bias, alpha, beta)) {
+    return formula::batch_norm_mpelu_backward(grad_output, input, weight, bias, save_mean,
+                                              save_invstd, alpha, beta, training, eps);
+  }
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return batch_norm_mpelu_backward(grad_output, input, weight, bias, save_mean, save_invstd, alpha,
+                                   beta, training, eps);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(mpelu, Autograd, m) {
+  m.impl("batch_norm_mpelu", &batch_norm_mpelu_autograd);
+  m.impl("batch_norm_mpelu_backward", &batch_norm_mpelu_backward_autograd);
+}
+
+TORCH_LIBRARY_IMPL(mpelu, ADInplaceOrView, m) {
+  m.impl("batch_norm_mpelu", &batch_norm_mpelu_adinplaceorview);
+}
+
+}  // namespace mpelu

@@ -1,0 +1,8 @@
+#include <torch/library.h>
+
+#include "ops/formula.h"
+
+TORCH_LIBRARY_IMPL(mpelu, FuncTorchBatched, m) {
+  m.impl("batch_norm_mpelu", &mpelu::formula::batch_norm_mpelu);
+  m.impl("batch_norm_mpelu_backward", &mpelu::formula::batch_norm_mpelu_backward);
+}

@@ -1,0 +1,339 @@
+#include <ATen/Dispatch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "math/batch_norm.h"
+#include "ops/cpu/kernels/runs.h"
+#include "ops/cpu/kernels/stubs.h"
+
+// The forward passes over the input twice, for its statistics and for the output, and the backward
+// over input and grad_output, for its sums and for the input's gradient: the normalised value is
+// computed anew each time. Where the layout lets them, both passes go over a few channels at a
+// time, so that the second finds in the cache what the first has read.
+namespace mpelu::cpu {
+namespace {
+
+/// A number about which a channel's elements are summed up.
+template <typename T>
+struct CenterLane {
+  using Scalar = T;
+  using V = at::vec::Vectorized<T>;
+
+  std::array<T, 1> fields() const { return {center}; }
+  static V channel(const std::array<V, 1>& fields) { return fields[0]; }
+
+  T center;
+};
+
+template <typename T>
+struct BatchNormLane {
+  using Scalar = T;
+  using V = at::vec::Vectorized<T>;
+
+  std::array<T, 6> fields() const {
+    return {mean, scale, bias, activation.alpha, activation.beta, activation.lowest};
+  }
+  static math::BatchNorm<V> channel(const std::array<V, 6>& fields) {
+    return {fields[0], fields[1], fields[2], {fields[3], {fields[4], fields[5]}}};
+  }
+
+  T mean;
+  T scale;
+  T bias;
+  math::Lane<T> activation;
+};
+
+/// And the means of what the elements gave to the sums of the backward.
+template <typename T>
+struct InputGradientLane {
+  using Scalar = T;
+  using V = at::vec::Vectorized<T>;
+  struct Channel {
+    math::BatchNorm<V> batch_norm;
+    V mean_grad;
+    V mean_grad_x;
+  };
+
+  std::array<T, 8> fields() const {
+    const auto [mean, scale, bias, alpha, beta, lowest] = batch_norm.fields();
+    return {mean, scale, bias, alpha, beta, lowest, mean_grad, mean_grad_x};
+  }
+  static Channel channel(const std::array<V, 8>& fields) {
+    const auto& [mean, scale, bias, alpha, beta, lowest, mean_grad, mean_grad_x] = fields;
+    return {BatchNormLane<T>::channel({mean, scale, bias, alpha, beta, lowest}), mean_grad,
+            mean_grad_x};
+  }
+
+  BatchNormLane<T> batch_norm;
+  T mean_grad;
+  T mean_grad_x;
+};
+
+/// The vector's valid elements, and `other` in the lanes after them.
+template <typename V>
+MPELU_ALWAYS_INLINE inline V or_else(const V& vector, int64_t valid, const V& other) {
+  return valid < V::size() ? V::set(other, vector, std::max<int64_t>(valid, 0)) : vector;
+}
+
+/// A first guess of a channel's mean: that of so many elements far from each other.
+constexpr int64_t kGuesses = 16;
+/// The guess will do while the mean is no more than this many standard deviations away.
+constexpr double kNear = 4;
+
+template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
+std::vector<CenterLane<T>> guess_means(const scalar_t* input, const Layout& layout) {
+  std::vector<CenterLane<T>> centers(layout.channels);
+  const int64_t count = std::min(layout.outer, kGuesses);
+  for (int64_t channel = 0; channel < layout.channels; ++channel) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t row = layout.outer / count * i;
+      const int64_t row_size = layout.channels * layout.inner + layout.skipped;
+      sum += static_cast<double>(input[row * row_size + channel * layout.inner]);
+    }
+    centers[channel].center = static_cast<T>(sum / count);
+  }
+  return centers;
+}
+
+template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
+ChannelTotals<2> sums_about(const std::vector<CenterLane<T>>& centers, const scalar_t* input,
+                            const Layout& layout) {
+  using V = at::vec::Vectorized<T>;
+  return sum_runs<2, scalar_t>(
+      layout, centers, /*stream=*/false,
+      [&](int64_t offset, int64_t size, const Access& access, const auto& visit) {
+        sum_span(input + offset, size, access,
+                 [&](const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+                   visit(i, [&](const V& center, auto& sums) MPELU_ALWAYS_INLINE {
+                     const V difference = or_else(x - center, valid, V(T(0)));
+                     sums[0] = sums[0] + difference;
+                     sums[1] = at::vec::fmadd(difference, difference, sums[1]);
+                   });
+                 });
+      });
+}
+
+/// Mean and variance from sums about a number near the mean: about 0, the variance of elements that
+/// lie far from it would be lost to rounding. A guess that is not near makes for a second round,
+/// about the mean that the first one found.
+template <typename scalar_t>
+void statistics(double* mean, double* variance, const scalar_t* input, const Layout& layout) {
+  using T = at::opmath_type<scalar_t>;
+  auto centers = guess_means(input, layout);
+  const auto count = static_cast<double>(layout.outer * layout.inner);
+  bool are_near = false;
+  for (int round = 0; round < 2 && !are_near; ++round) {
+    const auto totals = sums_about(centers, input, layout);
+    are_near = true;
+    for (int64_t c = 0; c < layout.channels; ++c) {
+      const double offset = totals[c][0] / count;
+      mean[c] = static_cast<double>(centers[c].center) + offset;
+      variance[c] = std::max(totals[c][1] / count - offset * offset, 0.0);
+      are_near = are_near && !(offset * offset > kNear * kNear * variance[c]);
+      centers[c].center = static_cast<T>(mean[c]);
+    }
+  }
+}
+
+/// The parameters of `channels` channels from the first on.
+template <typename T>
+std::vector<BatchNormLane<T>> make_lanes(const BatchNormParameters& parameters, int64_t first,
+                                         int64_t channels) {
+  std::vector<BatchNormLane<T>> lanes;
+  lanes.reserve(channels);
+  for (int64_t c = first; c < first + channels; ++c) {
+    lanes.push_back({static_cast<T>(parameters.mean[c]),
+                     static_cast<T>(parameters.invstd[c] * parameters.weight.at<double>(c)),
+                     static_cast<T>(parameters.bias.at<double>(c)),
+                     math::Lane<T>(static_cast<T>(parameters.alpha.at<double>(c)),
+                                   static_cast<T>(parameters.beta.at<double>(c)))});
+  }
+  return lanes;
+}
+
+template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
+void normalize_and_activate(scalar_t* output, const scalar_t* input,
+                            const std::vector<BatchNormLane<T>>& lanes, bool stream,
+                            const Layout& layout) {
+  using V = at::vec::Vectorized<T>;
+  for_each_run<scalar_t>(
+      layout, lanes, stream,
+      [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
+        map_span(output + offset, input + offset, size, access,
+                 [channel_at](const V& x, int64_t i, int64_t /*valid*/)
+                     MPELU_ALWAYS_INLINE { return math::forward(x, channel_at(i)); });
+      });
+}
+
+template <typename scalar_t>
+void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters& parameters,
+             double* variance, double eps, const Layout& layout) {
+  using T = at::opmath_type<scalar_t>;
+  const bool stream = is_streamed(output, input, layout);
+  if (variance == nullptr) {
+    normalize_and_activate(output, input, make_lanes<T>(parameters, 0, layout.channels), stream,
+                           layout);
+    return;
+  }
+  for_each_part(layout, sizeof(scalar_t), [&](const Layout& part, int64_t first) {
+    const int64_t offset = first * layout.inner;
+    statistics(parameters.mean + first, variance + first, input + offset, part);
+    for (int64_t c = first; c < first + part.channels; ++c) {
+      parameters.invstd[c] = 1 / std::sqrt(variance[c] + eps);
+    }
+    normalize_and_activate(output + offset, input + offset,
+                           make_lanes<T>(parameters, first, part.channels), stream, part);
+  });
+}
+
+/// The gradient with respect to the normalised value, which adds to four sums. The lanes past the
+/// end have grad_output = 0 and x = mean, which give nothing.
+template <typename V>
+MPELU_ALWAYS_INLINE inline V normalized_gradient(const V& g, const V& x, int64_t valid,
+                                                 const math::BatchNorm<V>& channel,
+                                                 Sums<V, 4>& sums) {
+  math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
+  const V grad = math::backward(g, or_else(x, valid, channel.mean), channel, added);
+  sums = {added.activation.alpha, added.activation.beta, added.grad, added.grad_x};
+  return grad;
+}
+
+/// The sums of the backward, no gradient of the input yet.
+template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
+ChannelTotals<4> backward_sums(const scalar_t* grad_output, const scalar_t* input,
+                               const std::vector<BatchNormLane<T>>& lanes, const Layout& layout) {
+  using V = at::vec::Vectorized<T>;
+  return sum_runs<4, scalar_t>(
+      layout, lanes, /*stream=*/false,
+      [&](int64_t offset, int64_t size, const Access& access, const auto& visit) {
+        sum_span(grad_output + offset, input + offset, size, access,
+                 [&](const V& g, const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+                   visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
+                     normalized_gradient(g, x, valid, channel, sums);
+                   });
+                 });
+      });
+}
+
+/// The sums and the gradient of the input, for statistics that do not depend on it.
+template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
+ChannelTotals<4> backward_of_evaluation(scalar_t* grad_input, const scalar_t* grad_output,
+                                        const scalar_t* input,
+                                        const std::vector<BatchNormLane<T>>& lanes, bool stream,
+                                        const Layout& layout) {
+  using V = at::vec::Vectorized<T>;
+  return sum_runs<4, scalar_t>(
+      layout, lanes, stream,
+      [&](int64_t offset, int64_t size, const Access& access, const auto& visit) {
+        map_span(grad_input + offset, grad_output + offset, input + offset, size, access,
+                 [&](const V& g, const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+                   V grad;
+                   visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
+                     grad = channel.scale * normalized_gradient(g, x, valid, channel, sums);
+                   });
+                   return grad;
+                 });
+      });
+}
+
+/// The gradient of the input, through its statistics too.
+template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
+void input_gradient(scalar_t* grad_input, const scalar_t* grad_output, const scalar_t* input,
+                    const std::vector<InputGradientLane<T>>& lanes, bool stream,
+                    const Layout& layout) {
+  using V = at::vec::Vectorized<T>;
+  for_each_run<scalar_t>(
+      layout, lanes, stream,
+      [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
+        map_span(grad_input + offset, grad_output + offset, input + offset, size, access,
+                 [channel_at](const V& g, const V& x, int64_t i, int64_t /*valid*/)
+                     MPELU_ALWAYS_INLINE {
+                       const auto channel = channel_at(i);
+                       math::BatchNormSums<V> unused{};
+                       const V grad = math::backward(g, x, channel.batch_norm, unused);
+                       return math::input_gradient(grad, x, channel.batch_norm, channel.mean_grad,
+                                                   channel.mean_grad_x);
+                     });
+      });
+}
+
+/// The gradients of the parameters of some channels, from the sums of their elements, and what
+/// those elements' own gradients need of the sums.
+template <typename T>
+std::vector<InputGradientLane<T>> finish(const BatchNormSums& sums, const ChannelTotals<4>& totals,
+                                         const std::vector<BatchNormLane<T>>& lanes,
+                                         const BatchNormParameters& parameters, int64_t first,
+                                         double count) {
+  std::vector<InputGradientLane<T>> input_gradient_lanes;
+  input_gradient_lanes.reserve(lanes.size());
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    const auto c = first + static_cast<int64_t>(i);
+    const auto& [alpha, beta, grad, grad_x] = totals[i];
+    const auto activation =
+        math::parameter_gradients(math::Sums<double>{alpha, beta}, parameters.alpha.at<double>(c));
+    const double invstd = parameters.invstd[c];
+    sums.weight[c] = grad_x * invstd;
+    sums.bias[c] = grad;
+    sums.alpha[c] = activation.alpha;
+    sums.beta[c] = activation.beta;
+    input_gradient_lanes.push_back(
+        {lanes[i], static_cast<T>(grad / count), static_cast<T>(grad_x * invstd * invstd / count)});
+  }
+  return input_gradient_lanes;
+}
+
+template <typename scalar_t>
+void backward(scalar_t* grad_input, const BatchNormSums& sums, const scalar_t* grad_output,
+              const scalar_t* input, const BatchNormParameters& parameters, bool training,
+              const Layout& layout) {
+  using T = at::opmath_type<scalar_t>;
+  const bool stream = is_streamed(grad_input, input, layout);
+  const auto count = static_cast<double>(layout.outer * layout.inner);
+  if (!training) {
+    const auto lanes = make_lanes<T>(parameters, 0, layout.channels);
+    const auto totals =
+        backward_of_evaluation(grad_input, grad_output, input, lanes, stream, layout);
+    finish(sums, totals, lanes, parameters, 0, count);
+    return;
+  }
+  for_each_part(layout, 2 * sizeof(scalar_t), [&](const Layout& part, int64_t first) {
+    const int64_t offset = first * layout.inner;
+    const auto lanes = make_lanes<T>(parameters, first, part.channels);
+    const auto totals = backward_sums(grad_output + offset, input + offset, lanes, part);
+    input_gradient(grad_input + offset, grad_output + offset, input + offset,
+                   finish(sums, totals, lanes, parameters, first, count), stream, part);
+  });
+}
+
+void forward_kernel(const at::TensorBase& output, const at::TensorBase& input,
+                    const BatchNormParameters& parameters, double* variance, double eps,
+                    const Layout& layout) {
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kBFloat16, at::kHalf, input.scalar_type(), "batch_norm_mpelu_cpu", [&] {
+        forward(output.data_ptr<scalar_t>(), input.const_data_ptr<scalar_t>(), parameters, variance,
+                eps, layout);
+      });
+}
+
+void backward_kernel(const at::TensorBase& grad_input, const BatchNormSums& sums,
+                     const at::TensorBase& grad_output, const at::TensorBase& input,
+                     const BatchNormParameters& parameters, bool training, const Layout& layout) {
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kBFloat16, at::kHalf, input.scalar_type(), "batch_norm_mpelu_backward_cpu", [&] {
+        backward(grad_input.data_ptr<scalar_t>(), sums, grad_output.const_data_ptr<scalar_t>(),
+                 input.const_data_ptr<scalar_t>(), parameters, training, layout);
+      });
+}
+
+}  // namespace
+}  // namespace mpelu::cpu
+
+namespace at::native {
+
+ALSO_REGISTER_AVX512_DISPATCH(mpelu_batch_norm_stub, &mpelu::cpu::forward_kernel)
+ALSO_REGISTER_AVX512_DISPATCH(mpelu_batch_norm_backward_stub, &mpelu::cpu::backward_kernel)
+
+}  // namespace at::native

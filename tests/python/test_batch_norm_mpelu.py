@@ -1,0 +1,356 @@
+"""batch_norm_mpelu and its modules equal torch's batch norm followed by the activation."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from formula import mpelu_formula
+from tolerances import SAME_IN_FLOAT64
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+import mpelu
+import mpelu.functional as MF
+
+ops = torch.ops.mpelu
+EPS = 1e-5
+MOMENTUM = 0.3
+
+# Long rows, short ones, one channel, more channels than parts, tails of every kind.
+SHAPES = (
+    (4, 5),
+    (300, 64),
+    (8, 3, 7),
+    (70, 3, 149),
+    (3, 4, 7, 7),
+    (5, 1, 4, 4),
+    (8, 40, 17, 17),
+    (64, 32, 5, 5),
+    (20, 33, 13, 20),
+    (2, 3, 2, 3, 4),
+)
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "channels_last": lambda x: x.movedim(1, -1).contiguous().movedim(-1, 1),
+    "strided": lambda x: torch.stack([x, x], dim=-1)[..., 0],
+}
+# training, affine, running statistics, beta
+KINDS = [k for k in itertools.product((True, False), repeat=4) if k[0] or k[2]]
+
+
+class Arguments(NamedTuple):
+    input: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    alpha: Tensor
+    beta: Tensor | None
+    training: bool
+
+    def to(self, *args) -> Arguments:
+        return Arguments(*(a.to(*args) if isinstance(a, Tensor) else a for a in self))
+
+    def differentiable(self) -> list[Tensor]:
+        tensors = (self.input, self.weight, self.bias, self.alpha, self.beta)
+        return [t for t in tensors if t is not None]
+
+
+def make_arguments(
+    shape: tuple[int, ...], kind: tuple[bool, ...] = (True,) * 4, shared: bool = False
+) -> Arguments:
+    """Of any sign, far from standardised."""
+    torch.manual_seed(0)
+    training, affine, tracked, has_beta = kind
+    channels = shape[1]
+    count = 1 if shared else channels
+
+    def numbers(size: int = channels) -> Tensor:
+        return torch.randn(size, dtype=torch.float64)
+
+    return Arguments(
+        3 * torch.randn(shape, dtype=torch.float64) + 7,
+        numbers() if affine else None,
+        numbers() if affine else None,
+        numbers() if tracked else None,
+        numbers() ** 2 + 0.5 if tracked else None,
+        numbers(count),
+        numbers(count) if has_beta else None,
+        training,
+    )
+
+
+def pair(a: Arguments, momentum: float = MOMENTUM) -> Tensor:
+    """What is to be computed, in torch's own operators."""
+    normalised = F.batch_norm(
+        a.input, a.running_mean, a.running_var, a.weight, a.bias, a.training, momentum, EPS
+    )
+    return mpelu_formula(normalised, a.alpha, a.beta).to(a.input.dtype)
+
+
+def fused(a: Arguments, momentum: float = MOMENTUM) -> Tensor:
+    return ops.batch_norm_mpelu(*a, momentum, EPS)[0]
+
+
+def with_gradients(function, arguments: Arguments, grad_output: Tensor) -> list[Tensor]:
+    """The output, the gradients and the running statistics afterwards, of copies."""
+    a = Arguments(*(t.detach().clone() if isinstance(t, Tensor) else t for t in arguments))
+    inputs = [t.requires_grad_() for t in a.differentiable()]
+    output = function(a)
+    running = [t for t in (a.running_mean, a.running_var) if t is not None]
+    return [output, *torch.autograd.grad(output, inputs, grad_output), *running]
+
+
+def cases() -> Iterator[tuple[str, Arguments]]:
+    for shape, kind in itertools.product(SHAPES, KINDS):
+        for shared in (False, True):
+            yield f"{shape} {kind} {shared=}", make_arguments(shape, kind, shared)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_values_gradients_and_running_statistics_are_those_of_the_pair(layout, device):
+    for name, arguments in cases():
+        a = arguments._replace(input=LAYOUTS[layout](arguments.input)).to(device)
+        grad_output = torch.randn_like(a.input)
+        for actual, expected in zip(
+            with_gradients(fused, a, grad_output), with_gradients(pair, a, grad_output), strict=True
+        ):
+            # Sums of some thousand terms of the order of the largest.
+            scale = 1 + expected.abs().max().item()
+            torch.testing.assert_close(
+                actual / scale, expected / scale, **SAME_IN_FLOAT64, msg=lambda m, n=name: f"{n}: {m}"
+            )
+        # What is kept as it lies: contiguous and channels last.
+        if layout != "strided":
+            assert fused(a).stride() == a.input.stride()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("training", [True, False])
+def test_narrow_dtypes_are_as_near_to_float64_as_the_pair(dtype, training, device):
+    for shape in ((64, 32, 5, 5), (8, 40, 17, 17), (300, 64)):
+        exact = make_arguments(shape, (training, True, True, True))
+        # Running statistics near the input's, and no exponential that grows.
+        exact = exact._replace(running_mean=exact.running_mean + 7, beta=exact.beta.abs() + 0.1)
+        narrow = exact.to(torch.float32)._replace(input=exact.input.to(dtype)).to(device)
+        exact = narrow.to(torch.float64)
+        grad_output = torch.randn(shape, dtype=torch.float64, device=device).to(dtype)
+        expected = with_gradients(pair, exact, grad_output.double())
+        ours = with_gradients(fused, narrow, grad_output)
+        theirs = with_gradients(pair, narrow, grad_output)
+        for actual, unfused, truth in zip(ours, theirs, expected, strict=True):
+            assert actual.dtype == unfused.dtype
+
+            def error(tensor: Tensor, truth: Tensor = truth) -> float:
+                return (tensor.double() - truth).abs().max().item()
+
+            # Or at the level of rounding: of the dtype, and of 64 terms that are summed up in it.
+            rounding = torch.finfo(actual.dtype).eps * truth.abs().max().item()
+            assert error(actual) <= max(1.5 * error(unfused), 8 * rounding)
+
+
+def test_variance_survives_a_mean_far_from_zero(device):
+    # E[x^2] - E[x]^2 in float32 has no digit left of a variance 10^-10 times the squared mean.
+    x = (torch.randn(64, 8, 9, 9, dtype=torch.float64) + 1e5).float().to(device)
+    x[0] = -1e5  # and the guess of the mean is bad
+    ones = torch.ones(8, device=device)
+    _, mean, invstd = ops.batch_norm_mpelu(x, None, None, None, None, ones, None, True, 0.1, EPS)
+    dims = (0, 2, 3)
+    variance = x.double().var(dims, unbiased=False)
+    torch.testing.assert_close(mean.double(), x.double().mean(dims), rtol=1e-6, atol=0)
+    torch.testing.assert_close(invstd.double(), (variance + EPS).rsqrt(), rtol=1e-6, atol=0)
+    constant = torch.full((4, 8, 3, 3), 1234.5, device=device)
+    output = ops.batch_norm_mpelu(constant, None, None, None, None, ones, None, True, 0.1, EPS)[0]
+    assert output.eq(0).all()
+
+
+@pytest.mark.parametrize("shape", [(64, 32, 5, 5), (20, 33, 40, 50), (70, 3, 149), (3000, 64)])
+def test_equal_to_the_bit_for_any_number_of_threads(shape):
+    a = make_arguments(shape).to(torch.float32)
+    grad_output = torch.randn(shape)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 3, 7):
+            torch.set_num_threads(count)
+            results.append(with_gradients(fused, a, grad_output))
+    finally:
+        torch.set_num_threads(threads)
+    for result in results[1:]:
+        assert all(torch.equal(x, y) for x, y in zip(result, results[0], strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_first_and_second_derivatives(kind, device):
+    a = make_arguments((4, 3, 5), kind).to(device)
+    inputs = [t.requires_grad_() for t in a.differentiable()]
+
+    def function(*tensors: Tensor) -> Tensor:
+        given = iter(tensors)
+        fields = [next(given) if any(t is i for i in inputs) else t for t in a[:-1]]
+        return fused(Arguments(*fields, a.training), momentum=0.0)
+
+    assert torch.autograd.gradcheck(function, inputs, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_opcheck(kind, device):
+    a = make_arguments((4, 3, 5), kind).to(device)
+    for tensor in a.differentiable():
+        tensor.requires_grad_()
+    torch.library.opcheck(ops.batch_norm_mpelu.default, (*a, MOMENTUM, EPS))
+    mean, invstd = torch.randn(3).double().to(device), torch.rand(3).double().to(device)
+    torch.library.opcheck(
+        ops.batch_norm_mpelu_backward.default,
+        (torch.randn_like(a.input), *a[:3], mean, invstd, a.alpha, a.beta, a.training, EPS),
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_functional_transforms(training, device):
+    module = mpelu.BatchNormMPELU1d(3, dtype=torch.float64, device=device).train(training)
+    state = dict(module.named_parameters())
+    x = torch.randn(6, 4, 3, 5, dtype=torch.float64, device=device)
+
+    def loss(state: dict[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(copy.deepcopy(module), state, (x,)).square().sum()
+
+    def plain(weight: Tensor, x: Tensor) -> Tensor:
+        statistics = (None, None) if training else (module.running_mean, module.running_var)
+        return MF.batch_norm_mpelu(
+            x, *statistics, module.alpha, module.beta, weight, module.bias, training
+        ).square().sum()
+
+    expected = torch.stack(
+        [torch.autograd.grad(plain(module.weight, each), module.weight)[0] for each in x]
+    )
+    torch.testing.assert_close(
+        vmap(grad(plain), (None, 0))(module.weight, x), expected, **SAME_IN_FLOAT64
+    )
+    gradients = grad(loss)(state, x[0])
+    torch.testing.assert_close(gradients["weight"], expected[0], **SAME_IN_FLOAT64)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_and_exported_modules_update_their_statistics(dynamic, device):
+    module = mpelu.BatchNormMPELU2d(4).to(device)
+    compiled = copy.deepcopy(module)
+    x = torch.randn(8, 4, 6, 6, device=device)
+    run = torch.compile(compiled, fullgraph=True, dynamic=dynamic)
+    expected, actual = module(x), run(x)
+    torch.testing.assert_close(actual, expected)
+    actual.sum().backward()
+    expected.sum().backward()
+    for (name, one), (_, other) in zip(
+        module.state_dict().items(), compiled.state_dict().items(), strict=True
+    ):
+        torch.testing.assert_close(other, one, msg=name)
+    for one, other in zip(module.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad)
+    exported = torch.export.export(module.eval(), (x,)).module()
+    torch.testing.assert_close(exported(x), module(x))
+
+
+def test_only_the_input_is_saved_of_all_tensors_of_its_size(device):
+    module = mpelu.BatchNormMPELU2d(4).to(device)
+    x = torch.randn(8, 4, 6, 6, device=device, requires_grad=True)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        module(x)
+    assert [t.data_ptr() for t in saved if t.numel() >= x.numel()] == [x.data_ptr()]
+
+
+MODULES = {
+    "1d": (mpelu.BatchNormMPELU1d, nn.BatchNorm1d, (6, 3, 5)),
+    "2d": (mpelu.BatchNormMPELU2d, nn.BatchNorm2d, (6, 3, 5, 4)),
+    "3d": (mpelu.BatchNormMPELU3d, nn.BatchNorm3d, (6, 3, 5, 4, 2)),
+}
+
+
+@pytest.mark.parametrize("rank", MODULES)
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("tracked", [True, False])
+def test_module_trains_and_evaluates_like_the_pair(rank, momentum, tracked, device):
+    fused_class, plain_class, shape = MODULES[rank]
+    settings = {"momentum": momentum, "track_running_stats": tracked, "device": device}
+    module = fused_class(3, alpha=0.25, beta=1.5, **settings)
+    reference = nn.Sequential(
+        plain_class(3, **settings), mpelu.MPELU(3, alpha=0.25, beta=1.5, device=device)
+    )
+    for _ in range(3):
+        x = torch.randn(shape, device=device) * 2 + 1
+        torch.testing.assert_close(module(x), reference(x))
+    module.eval()
+    reference.eval()
+    torch.testing.assert_close(module(x), reference(x))
+    # The state dict has the pair's tensors under the names of its two halves.
+    state = module.state_dict()
+    halves = {**reference[0].state_dict(), **reference[1].state_dict()}
+    assert state.keys() == halves.keys()
+    for name, value in halves.items():
+        torch.testing.assert_close(state[name], value, msg=name)
+    other = fused_class(3, **settings)
+    other.load_state_dict(halves)
+    torch.testing.assert_close(other.eval()(x), reference(x))
+
+
+def test_module_is_copied_pickled_and_moved():
+    module = mpelu.BatchNormMPELU2d(3, beta=None, num_parameters=1)
+    x = torch.randn(4, 3, 2, 2)
+    expected = module.eval()(x)
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert torch.equal(other(x), expected)
+    assert "beta" not in module.state_dict()
+    assert module.double()(x.double()).dtype == torch.float64
+    assert "beta=None, num_parameters=1" in repr(module)
+
+
+def test_synchronised_batch_norm_does_not_swallow_the_activation():
+    module = nn.Sequential(mpelu.BatchNormMPELU2d(3))
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    assert isinstance(converted[0], mpelu.BatchNormMPELU2d)
+
+
+def test_parameter_groups_know_the_fused_module():
+    module = mpelu.BatchNormMPELU2d(3)
+    others, activations = mpelu.optim.param_groups(module, lr=0.1, weight_decay=1e-4)
+    assert [id(p) for p in others["params"]] == [id(module.weight), id(module.bias)]
+    assert [id(p) for p in activations["params"]] == [id(module.alpha), id(module.beta)]
+
+
+def test_bad_arguments_are_named_in_one_error():
+    x = torch.randn(4, 3, 2, 2)
+    three = torch.ones(3)
+    for message, arguments in (
+        ("at least 2 dimensions", (x[0, 0, 0], three, three, None, None, three, None, True)),
+        ("weight to have one element for", (x, torch.ones(2), None, None, None, three, None, True)),
+        ("running_var to have one", (x, None, None, three, torch.ones(4), three, None, True)),
+        ("alpha to have 1 element or", (x, None, None, None, None, torch.ones(2), None, True)),
+        ("bias to have the dtype", (x, None, three.double(), None, None, three, None, True)),
+        ("running_mean and running_var", (x, None, None, None, None, three, None, False)),
+        ("more than 1 value", (x[:1, :, :1, :1], None, None, None, None, three, None, True)),
+    ):
+        with pytest.raises(RuntimeError, match=f"batch_norm_mpelu: expected .*{message}"):
+            ops.batch_norm_mpelu(*arguments, MOMENTUM, EPS)
+    with pytest.raises(ValueError, match="more than 1 value"):
+        mpelu.BatchNormMPELU2d(3)(x[:1, :, :1, :1])
+    with pytest.raises(ValueError, match="expected 4D input"):
+        mpelu.BatchNormMPELU2d(3)(x[0])
+    with pytest.raises(ValueError, match="num_parameters must be 1 or num_features"):
+        mpelu.BatchNormMPELU2d(3, num_parameters=2)
+
+
+def test_no_element_is_no_error():
+    module = mpelu.BatchNormMPELU2d(3)
+    output = module(torch.empty(0, 3, 4, 4, requires_grad=True))
+    output.sum().backward()
+    assert output.shape == (0, 3, 4, 4)
+    assert module.running_mean.eq(0).all()

@@ -2,24 +2,27 @@
 
     python benchmarks/cuda_bars.py     # prints a line for each; fails if one falls short
 
-Both sides of a ratio are CUDA graphs, timed in turns by events.
+Both sides of a ratio are CUDA graphs, timed in turns by events; the times of the odd shapes are per
+element, beside those of whole vectors.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from atomic_baseline import ATOMIC
-from bars import Bar, Result, backward, forward
+from bars import Bar, Result, Timed, backward, forward
 from cases import Case
 from machine import write_results
 from measure import interleaved_graphs
-from peers import ADD, CLONE, COMPILED, ELU, OUR_MPELU, PRELU
+from peers import ADD, CLONE, COMPILED, ELU, OUR_MPELU, PRELU, Peer
+
+Cases = dict[str, Case]
 
 #: 64 MiB.
 FLOAT32 = Case((64, 256, 32, 32), device="cuda")
@@ -28,7 +31,7 @@ BFLOAT16 = Case((128, 256, 32, 32), dtype="bfloat16", device="cuda")
 #: Of the 164-layer network for images of 32 x 32, at batch 64.
 LAYERS = ((64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8))
 
-# As many elements as FLOAT32, in sizes that no vector divides.
+# As many elements as FLOAT32 but for the last, in sizes that no vector divides.
 ODD = {
     "inner 1": replace(FLOAT32, shape=(266_305, 63)),
     "inner 7": replace(FLOAT32, shape=(64, 37_449, 7)),
@@ -36,60 +39,58 @@ ODD = {
     "C = 3": replace(FLOAT32, shape=(64, 3, 295, 295)),
     "C = 3, channels last": replace(FLOAT32, shape=(64, 3, 295, 295), layout="channels_last"),
     "misaligned storage": replace(FLOAT32, layout="misaligned"),
-    "0-d alpha and beta": replace(FLOAT32, shared=True),
-    "1-d, 0-d alpha and beta": replace(FLOAT32, shape=(16_777_213,), shared=True),
+    "0-d parameters": replace(FLOAT32, shared=True),
+    "1-d, 0-d parameters": replace(FLOAT32, shape=(16_777_213,), shared=True),
+    "more than 2^31": replace(BFLOAT16, shape=(33, 64, 1024, 1024)),
 }
-MORE_THAN_AN_INT_COUNTS = replace(BFLOAT16, shape=(33, 64, 1024, 1024))
 
 
-def limits_of_memory() -> Iterator[Bar]:
-    for case in (FLOAT32, BFLOAT16):
-        for layout in ("contiguous", "channels_last"):
-            arranged = replace(case, layout=layout)
-            what = f"{case.dtype} {layout}"
-            ours, theirs = forward(OUR_MPELU, arranged), forward(CLONE, arranged)
-            yield Bar(f"forward, {what}, of copy", ours, theirs, 1.1)
-            ours, theirs = backward(OUR_MPELU, arranged), backward(ADD, arranged)
-            yield Bar(f"backward, {what}, of add", ours, theirs, 1.15)
+def groups() -> dict[str, list[Bar]]:
+    """The bars by what they are about; those of a group have one limit."""
+    sizes = {case.dtype: case for case in (FLOAT32, BFLOAT16)}
+    arranged = {
+        f"{dtype} {layout}": replace(case, layout=layout)
+        for dtype, case in sizes.items()
+        for layout in ("contiguous", "channels_last")
+    }
+    layers = {"x".join(map(str, shape)): Case(shape, device="cuda") for shape in LAYERS}
+    result: dict[str, list[Bar]] = {}
 
+    def add(group: str, of: Callable[[Peer, Case], Timed], peer: Peer, limit: float, cases: Cases):
+        result[group] = [
+            Bar(f"{group}: {name}", of(OUR_MPELU, case), of(peer, case), limit)
+            for name, case in cases.items()
+        ]
 
-def peers() -> Iterator[Bar]:
-    for case in (FLOAT32, BFLOAT16):
-        for peer in (ELU, COMPILED):
-            name = f"forward, {case.dtype}, of {peer.name}"
-            yield Bar(name, forward(OUR_MPELU, case), forward(peer, case), 1.02)
-        name = f"backward, {case.dtype}, of {PRELU.name}"
-        yield Bar(name, backward(OUR_MPELU, case), backward(PRELU, case), 0.5)
-    name = f"backward, float32, of {ATOMIC.name}"
-    yield Bar(name, backward(OUR_MPELU, FLOAT32), backward(ATOMIC, FLOAT32), 0.1)
-
-
-def layers_of_the_network() -> Iterator[Bar]:
-    for shape in LAYERS:
-        case = Case(shape, device="cuda")
-        for direction, of in (("forward", forward), ("backward", backward)):
-            name = f"{direction}, layer {'x'.join(map(str, shape))}, of {ELU.name}"
-            yield Bar(name, of(OUR_MPELU, case), of(ELU, case), 1.02)
-
-
-def odd_shapes() -> Iterator[Bar]:
-    """Per element, of aligned whole vectors."""
+    add("forward, of copy", forward, CLONE, 1.1, arranged)
+    add("backward, of add", backward, ADD, 1.15, arranged)
+    add("forward, of torch elu", forward, ELU, 1.02, sizes)
+    add("forward, of torch.compile", forward, COMPILED, 1.02, sizes)
+    add("backward, of torch prelu", backward, PRELU, 0.5, sizes)
+    add("backward, of atomic additions", backward, ATOMIC, 0.1, {"float32": FLOAT32})
+    add("layers, forward, of torch elu", forward, ELU, 1.02, layers)
+    add("layers, backward, of torch elu", backward, ELU, 1.02, layers)
     for direction, of in (("forward", forward), ("backward", backward)):
-        for name, case in ODD.items():
-            yield Bar(f"{direction}, {name}", of(OUR_MPELU, case), of(OUR_MPELU, FLOAT32), 1.5)
-        ours, theirs = of(OUR_MPELU, MORE_THAN_AN_INT_COUNTS), of(OUR_MPELU, BFLOAT16)
-        yield Bar(f"{direction}, bfloat16, more than 2^31 elements", ours, theirs, 1.5)
+        group = f"odd shapes, {direction}"
+        result[group] = [
+            Bar(f"{group}: {name}", of(OUR_MPELU, case), of(OUR_MPELU, sizes[case.dtype]), 1.5)
+            for name, case in ODD.items()
+        ]
+    return result
 
 
-def all_bars() -> list[Bar]:
-    return [*limits_of_memory(), *peers(), *layers_of_the_network(), *odd_shapes()]
-
-
-def measure(bar: Bar, seconds: float) -> Result:
+def measure(bar: Bar, seconds: float) -> dict[str, object]:
     sides = bar.ours, bar.theirs
-    times = interleaved_graphs([side.task for side in sides], seconds)
-    ours, theirs = (time.median_s / side.elements for time, side in zip(times, sides, strict=True))
-    return Result(bar.name, ours / theirs, bar.limit)
+    ours, theirs = interleaved_graphs([side.task for side in sides], seconds)
+    ratio = ours.median_s / theirs.median_s * bar.theirs.elements / bar.ours.elements
+    result = Result(bar.name, ratio, bar.limit)
+    print(result, flush=True)
+    return {
+        **asdict(result),
+        "is_met": result.is_met,
+        "ours": asdict(ours),
+        "theirs": asdict(theirs),
+    }
 
 
 def main() -> int:
@@ -99,18 +100,16 @@ def main() -> int:
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("torch sees no CUDA device")
-    results = []
-    bars = all_bars()
+    bars = [bar for group in groups().values() for bar in group]
+    rows = []
     for bar in bars:
         try:
-            results.append(measure(bar, arguments.seconds))
-            print(results[-1], flush=True)
-        except RuntimeError as error:  # of memory, say: the other rows are still worth having
+            rows.append(measure(bar, arguments.seconds))
+        except RuntimeError as error:  # no memory, say: the other rows are still worth having
             print(f"{bar.name:<42} not measured: {str(error).splitlines()[0]}", flush=True)
         torch.cuda.empty_cache()
-    rows = [{**asdict(result), "is_met": result.is_met} for result in results]
     write_results("", "cuda", rows, arguments.output)
-    met = sum(result.is_met for result in results)
+    met = sum(bool(row["is_met"]) for row in rows)
     print(f"{met} of {len(bars)} bars are met")
     return 0 if met == len(bars) else 1
 

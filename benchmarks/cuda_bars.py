@@ -31,7 +31,7 @@ BFLOAT16 = Case((128, 256, 32, 32), dtype="bfloat16", device="cuda")
 #: Of the 164-layer network for images of 32 x 32, at batch 64.
 LAYERS = ((64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8))
 
-# As many elements as FLOAT32 but for the last, in sizes that no vector divides.
+# Some as many elements as FLOAT32 has, in sizes that no vector divides; the last many more.
 ODD = {
     "inner 1": replace(FLOAT32, shape=(266_305, 63)),
     "inner 7": replace(FLOAT32, shape=(64, 37_449, 7)),
@@ -105,7 +105,7 @@ def main() -> int:
     for bar in bars:
         try:
             rows.append(measure(bar, arguments.seconds))
-        except RuntimeError as error:  # no memory, say: the other rows are still worth having
+        except (OSError, RuntimeError) as error:  # the other rows are still worth having
             print(f"{bar.name:<42} not measured: {str(error).splitlines()[0]}", flush=True)
         torch.cuda.empty_cache()
     write_results("", "cuda", rows, arguments.output)

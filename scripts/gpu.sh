@@ -56,14 +56,30 @@ attempt "CUDA tests" "$PYTHON" -m pytest -m cuda \
 attempt "bars of the CUDA kernels" "$PYTHON" benchmarks/cuda_bars.py
 attempt "table of the bars in README.md" "$PYTHON" benchmarks/report.py gpu
 
-# With torch's cache of memory a read beyond the end of a tensor would be one of another tensor.
 sanitizer=$(PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v compute-sanitizer || true)
-if [[ -n $sanitizer ]]; then
+
+# Without torch's cache of memory, in which what lies beyond a tensor's end is another tensor.
+watch_every_kernel() {
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 200 "$sanitizer" --tool "$1" --error-exitcode 1 \
+    --report-api-errors no "$PYTHON" tests/python/every_cuda_kernel.py
+}
+
+# All four at a time: nothing is timed any more.
+run_sanitizers() {
+  local tool
+  local -A running
   for tool in memcheck racecheck initcheck synccheck; do
-    PYTORCH_NO_CUDA_MEMORY_CACHING=1 attempt "compute-sanitizer $tool" \
-      timeout 100 "$sanitizer" --tool "$tool" --error-exitcode 1 --report-api-errors no \
-      "$PYTHON" tests/python/every_cuda_kernel.py
+    watch_every_kernel "$tool" >"$BUILD_GPU/$tool.log" 2>&1 &
+    running[$tool]=$!
   done
+  for tool in "${!running[@]}"; do
+    attempt "compute-sanitizer $tool" wait "${running[$tool]}"
+    tail -n 40 "$BUILD_GPU/$tool.log"
+  done
+}
+
+if [[ -n $sanitizer ]]; then
+  run_sanitizers
 else
   say "no compute-sanitizer on this machine: its four tools are left out"
 fi

@@ -3,7 +3,8 @@
 # make test     run every C++ and Python test
 # make bench    time mpelu beside its peers, measure its errors, write both into the README
 # make bench-check   fail if a bar of the CPU kernels falls short (not part of make test)
-# make gpu      build for this machine's card, run the CUDA tests, time; with $(PYTHON)'s own torch
+# make gpu      build for this machine's card with $(PYTHON)'s own torch, run the CUDA tests, the
+#               bars of the CUDA kernels and compute-sanitizer
 # make lint     clang-format, ruff and mypy
 # make wheel    write a wheel into dist/
 # make clean    remove what was built (the environments stay: remove .venv* by hand)

@@ -41,6 +41,10 @@ class Timed:
     def task(self) -> Task:
         return self.make_task(self.peer, self.case.inputs())
 
+    @property
+    def elements(self) -> int:
+        return math.prod(self.case.shape)
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -60,8 +64,7 @@ class Bar:
         else:
             ours = interleaved(tasks[:1], threads, seconds, "cpu")[0].median_s
             theirs = interleaved(tasks[1:], self.theirs.case.threads, seconds, "cpu")[0].median_s
-        elements = math.prod(self.ours.case.shape) / math.prod(self.theirs.case.shape)
-        return ours / theirs / elements
+        return ours / theirs * self.theirs.elements / self.ours.elements
 
 
 def forward(peer: Peer, case: Case) -> Timed:

@@ -1,7 +1,7 @@
 """Times every peer side by side: forward and backward, over sizes, dtypes, layouts and threads.
 
     python benchmarks/bench.py                  # the CPU, and the GPU where there is one
-    python benchmarks/bench.py --device cuda --output benchmarks/results/gpu
+    python benchmarks/bench.py --device cuda
 
 Prints a table and writes one JSON file with the date, the machine and the versions.
 """

@@ -21,13 +21,19 @@ Task = Callable[[], object]
 
 @dataclass(frozen=True)
 class Case:
-    """Random tensors of [N, C, ...], with one alpha and beta for each of the C channels."""
+    """Random tensors of [N, C, ...], with one alpha and beta for each of the C channels.
+
+    `layout` is contiguous, channels_last, or misaligned: contiguous from the second element of its
+    storage on.
+    """
 
     shape: tuple[int, ...]
     dtype: str = "float32"
     layout: str = "contiguous"
     threads: int = 1
     device: str = "cpu"
+    #: One 0-d alpha and beta for all channels.
+    shared: bool = False
 
     def inputs(self) -> Inputs:
         generator = torch.Generator(self.device).manual_seed(0)
@@ -37,10 +43,13 @@ class Case:
             values = torch.randn(self.shape, device=self.device, generator=generator).to(dtype)
             if self.layout == "channels_last":
                 return values.to(memory_format=torch.channels_last)
+            if self.layout == "misaligned":
+                return torch.cat([values.new_zeros(1), values.flatten()])[1:].view(self.shape)
             return values.clone()
 
         def parameter() -> Tensor:
-            values = torch.rand(self.shape[1], device=self.device, generator=generator)
+            size = () if self.shared else (self.shape[1],)
+            values = torch.rand(size, device=self.device, generator=generator)
             return (0.5 + values).to(dtype).requires_grad_()
 
         return Inputs(tensor().requires_grad_(), parameter(), parameter(), tensor())

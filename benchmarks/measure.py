@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
 
 ROUNDS = 15
+#: So many that a replay's own cost does not count.
+CALLS_OF_GRAPH = 20
 
 
 def keep_memory() -> None:
@@ -36,27 +38,79 @@ class Time:
     iqr_s: float
 
 
+def take_turns(turns: Sequence[Callable[[], float]]) -> list[Time]:
+    """ROUNDS turns of each, one after another, so that a change of the machine's mood meets all.
+
+    A turn returns the seconds of one call.
+    """
+    rounds = [[turn() for turn in turns] for _ in range(ROUNDS)]
+    result = []
+    for times in zip(*rounds, strict=True):
+        low, median, high = statistics.quantiles(times, n=4)
+        result.append(Time(median, high - low))
+    return result
+
+
 def interleaved(tasks: Sequence[Task], threads: int, seconds: float, device: str) -> list[Time]:
-    """Times the tasks in turns, so that a change of the machine's mood meets all of them.
+    """Times the tasks in turns.
 
     After warm-up each task has ROUNDS turns of as many calls as fit its share of `seconds`; its
     time is the median of its turns.
     """
-    timers = [Timer("task()", globals={"task": task}, num_threads=threads) for task in tasks]
-    calls = []
-    for timer in timers:
+
+    def turn(task: Task) -> Callable[[], float]:
+        timer = Timer("task()", globals={"task": task}, num_threads=threads)
         timer.timeit(3)
-        once = timer.timeit(3).median
-        calls.append(max(1, int(seconds / ROUNDS / once)))
-    turns: list[list[float]] = [[] for _ in timers]
-    for _ in range(ROUNDS):
-        for timer, number, times in zip(timers, calls, turns, strict=True):
-            times.append(timer.timeit(number).median)
-    result = []
-    for times in turns:
-        low, median, high = statistics.quantiles(times, n=4)
-        result.append(Time(median, high - low))
-    return result
+        calls = max(1, int(seconds / ROUNDS / timer.timeit(3).median))
+        return lambda: timer.timeit(calls).median
+
+    return take_turns([turn(task) for task in tasks])
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What a task puts on the GPU, CALLS_OF_GRAPH times; the task keeps its tensors alive."""
+
+    task: Task
+    graph: torch.cuda.CUDAGraph
+
+    @classmethod
+    def make(cls, make_task: Callable[[], Task]) -> Captured:
+        graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            # Made in the stream of the capture: autograd runs a backward where its forward ran.
+            task = make_task()
+            for _ in range(3):
+                task()
+            with torch.cuda.graph(graph, stream=stream):
+                for _ in range(CALLS_OF_GRAPH):
+                    task()
+        return cls(task, graph)
+
+    def seconds(self, replays: int) -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(replays):
+            self.graph.replay()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3
+
+
+def interleaved_graphs(makers: Sequence[Callable[[], Task]], seconds: float) -> list[Time]:
+    """The same on a GPU, by events, of CUDA graphs: the time that launches take is left out.
+
+    Each of `makers` makes a task.
+    """
+
+    def turn(make_task: Callable[[], Task]) -> Callable[[], float]:
+        captured = Captured.make(make_task)
+        captured.seconds(1)
+        replays = max(1, int(seconds / ROUNDS / captured.seconds(1)))
+        return lambda: captured.seconds(replays) / replays / CALLS_OF_GRAPH
+
+    return take_turns([turn(make_task) for make_task in makers])
 
 
 @dataclass(frozen=True)

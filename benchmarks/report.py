@@ -1,19 +1,20 @@
 """Writes the README's tables and its chart from the newest files in benchmarks/results.
 
-python benchmarks/report.py
+    python benchmarks/report.py          # all of them
+    python benchmarks/report.py gpu      # that table alone
+
+A bar of the CUDA kernels that is in no file is shown as not measured.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+import cuda_bars
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -27,11 +28,16 @@ Row = dict[str, object]
 Result = dict[str, object]
 
 
-def newest(kind: str) -> Result:
-    files = sorted(RESULTS.glob(f"{kind}-*.json"), key=lambda path: path.stem[-10:])
-    if not files:
+def newest(pattern: str) -> Result | None:
+    files = sorted(RESULTS.glob(pattern), key=lambda path: path.stem[-10:])
+    return json.loads(files[-1].read_text()) if files else None
+
+
+def newest_of(kind: str) -> Result:
+    result = newest(f"{kind}-*.json")
+    if result is None:
         raise SystemExit(f"no {kind}-*.json in {RESULTS}: run make bench first")
-    return json.loads(files[-1].read_text())
+    return result
 
 
 def described(result: Result) -> str:
@@ -106,7 +112,39 @@ def bars_table(result: Result) -> str:
     return "\n".join(lines)
 
 
+def gpu_table() -> str:
+    """The worst of each group of bars."""
+    result = newest("gpu/*.json")
+    head = "No GPU has been measured yet:"
+    if result:
+        facts = result["environment"]
+        head = f"{facts['device']}, torch {facts['torch']}, {facts['date']}:"
+    lines = [
+        head,
+        "",
+        "| time of ours on the GPU, as a ratio | bars | the worst | is to be at most |",
+        "|---|---|---|---|",
+    ]
+    rows = {row["name"]: row for row in result["rows"]} if result else {}
+    for group, bars in cuda_bars.groups().items():
+        measured = [rows[bar.name] for bar in bars if bar.name in rows]
+        worst = "not measured"
+        if measured:
+            row = max(measured, key=lambda row: row["ratio"])
+            worst = f"{row['ratio']:.2f}, {row['name'].removeprefix(group + ': ')}"
+            worst += "" if row["is_met"] else " (falls short)"
+            left = len(bars) - len(measured)
+            worst += f"; {left} not measured" if left else ""
+        lines.append(f"| {group} | {len(bars)} | {worst} | {bars[0].limit:.2f} |")
+    return "\n".join(lines)
+
+
 def draw_chart(result: Result) -> None:
+    import matplotlib  # here, since a machine that measures the GPU may have none
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     table = shown_rows(result)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
     peers = list(table)[::-1]
@@ -125,23 +163,32 @@ def draw_chart(result: Result) -> None:
     plt.close(figure)
 
 
+WRITERS: dict[str, Callable[[], str]] = {
+    "speed": lambda: speed_table(newest_of("speed")),
+    "accuracy": lambda: accuracy_table(newest_of("accuracy")),
+    "bars": lambda: bars_table(newest_of("bars")),
+    "gpu": gpu_table,
+}
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(WRITERS))
+    tables = parser.parse_args().tables or list(WRITERS)
+    if unknown := set(tables) - set(WRITERS):
+        parser.error(f"there is no table {', '.join(unknown)}")
     text = README.read_text()
-    writers: dict[str, Callable[[Result], str]] = {
-        "speed": speed_table,
-        "accuracy": accuracy_table,
-        "bars": bars_table,
-    }
-    results = {kind: newest(kind) for kind in writers}
-    for kind, write in writers.items():
-        block = re.compile(f"(<!-- {kind}: begin -->\n).*?(<!-- {kind}: end -->)", re.S)
+    for table in tables:
+        block = re.compile(f"(<!-- {table}: begin -->\n).*?(<!-- {table}: end -->)", re.S)
         if not block.search(text):
-            raise SystemExit(f"{README} has no block for {kind}")
-        table = write(results[kind])
-        text = block.sub(lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}", text)
+            raise SystemExit(f"{README} has no block for {table}")
+        written = WRITERS[table]()
+        text = block.sub(lambda match, new=written: f"{match[1]}\n{new}\n\n{match[2]}", text)
     README.write_text(text)
-    draw_chart(results["speed"])
-    print(f"written: {README}, {CHART}")
+    print(f"written: {README}")
+    if "speed" in tables:
+        draw_chart(newest_of("speed"))
+        print(f"written: {CHART}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds mpelu for this machine's card, with the torch that $PYTHON already has, then runs the CUDA
-# tests and the timing table. Nothing is downloaded, and nothing is installed outside build/.
-# ARGS goes to pytest.
+# Builds mpelu for this machine's card, with the torch that $PYTHON already has, then runs the C++
+# and the CUDA tests, measures the bars, into benchmarks/results/gpu/ and the README, and has
+# compute-sanitizer watch every kernel. Nothing is downloaded, and nothing is installed outside
+# build/. ARGS goes to pytest.
 # shellcheck source-path=SCRIPTDIR
 
 source "${BASH_SOURCE[0]%/*}/common.sh"
@@ -26,14 +27,64 @@ say "building for compute capability $capability"
 "$PYTHON" -m pip install --quiet --no-index --no-deps --no-build-isolation --upgrade \
   --target "$SITE" .
 
-# The C++ tests need Catch2, which is not downloaded here.
+# Time on a GPU is scarce: what fails is told at the end, and the rest still runs.
+failed=()
+attempt() {
+  local what=$1
+  shift
+  say "$what"
+  "$@" || failed+=("$what")
+}
+
+build_and_run_cpp_tests() {
+  cmake -S . -B "$BUILD_GPU" -DMPELU_BUILD_TESTS=ON >/dev/null &&
+    cmake --build "$BUILD_GPU" --parallel "$MAX_JOBS" &&
+    ctest --test-dir "$BUILD_GPU" --output-on-failure
+}
+
+# They need Catch2, which is not downloaded here.
 if [[ -e /usr/include/catch2 || -e /usr/local/include/catch2 ]]; then
-  cmake -S . -B "$BUILD_GPU" -DMPELU_BUILD_TESTS=ON >/dev/null
-  cmake --build "$BUILD_GPU" --parallel "$MAX_JOBS"
-  ctest --test-dir "$BUILD_GPU" --output-on-failure
+  attempt "C++ tests" build_and_run_cpp_tests
 else
   say "no Catch2 on this machine: the C++ tests are left out"
 fi
 
-"$PYTHON" -m pytest -m cuda "${EXTRA_ARGS[@]}"
-"$PYTHON" benchmarks/bench.py --device cuda --seconds 0.1 --output benchmarks/results/gpu
+# Without those of the examples, which need more packages and no GPU.
+attempt "CUDA tests" "$PYTHON" -m pytest -m cuda \
+  --ignore tests/python/test_data.py --ignore tests/python/test_train.py "${EXTRA_ARGS[@]}"
+
+attempt "bars of the CUDA kernels" "$PYTHON" benchmarks/cuda_bars.py
+attempt "table of the bars in README.md" "$PYTHON" benchmarks/report.py gpu
+
+sanitizer=$(PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v compute-sanitizer || true)
+
+# Without torch's cache of memory, in which what lies beyond a tensor's end is another tensor.
+watch_every_kernel() {
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 200 "$sanitizer" --tool "$1" --error-exitcode 1 \
+    --report-api-errors no "$PYTHON" tests/python/every_cuda_kernel.py
+}
+
+# All four at a time: nothing is timed any more.
+run_sanitizers() {
+  local tool
+  local -A running
+  for tool in memcheck racecheck initcheck synccheck; do
+    watch_every_kernel "$tool" >"$BUILD_GPU/$tool.log" 2>&1 &
+    running[$tool]=$!
+  done
+  for tool in "${!running[@]}"; do
+    attempt "compute-sanitizer $tool" wait "${running[$tool]}"
+    tail -n 40 "$BUILD_GPU/$tool.log"
+  done
+}
+
+if [[ -n $sanitizer ]]; then
+  run_sanitizers
+else
+  say "no compute-sanitizer on this machine: its four tools are left out"
+fi
+
+if ((${#failed[@]})); then
+  die "failed: $(printf '%s; ' "${failed[@]}")see above"
+fi
+say "all of it passed"

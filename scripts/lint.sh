@@ -9,7 +9,7 @@ if ! is_current "$VENV/lint-stamp" "" pyproject.toml; then
 fi
 
 say "clang-format"
-find csrc tests/cpp tests/cmake_consumer examples/cpp \
+find csrc tests/cpp tests/cmake_consumer examples/cpp benchmarks \
   \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) -print0 |
   xargs -0 clang-format --dry-run -Werror
 say "ruff"

@@ -1,8 +1,9 @@
-"""What only a GPU can show: launches, streams, graphs, more than 2^31 elements."""
+"""What only a GPU can show: launches, streams, graphs, devices, more than 2^31 elements."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from samples import make_values
 from tolerances import assert_same_bits
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+
+import mpelu.functional as MF
 
 pytestmark = pytest.mark.cuda
 
@@ -107,19 +110,68 @@ def test_runs_in_the_current_stream() -> None:
     assert_same_bits(actual, expected)
 
 
-def test_more_elements_than_an_int_counts() -> None:
-    rows, columns = 3, 2**30 + 5  # bfloat16: 6 GB each for input, output and gradient
+def test_runs_on_the_device_of_its_input() -> None:
+    """From the first device, on the last: another one where there are several."""
+    last = torch.device("cuda", torch.cuda.device_count() - 1)
+    tensors = [tensor.to(last) for tensor in arguments((4, 3, 31))]
+    with torch.cuda.device(last):
+        expected = ops.mpelu_backward(*tensors)
+    with torch.cuda.device(0):
+        for actual, value in zip(ops.mpelu_backward(*tensors), expected, strict=True):
+            assert actual.device == last
+            assert_same_bits(actual, value)
+        assert ops.mpelu(*tensors[1:]).device == last
+        assert torch.cuda.current_device() == 0
+
+
+@contextmanager
+def waiting_is_an_error() -> Iterator[None]:
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_nothing_waits_for_the_gpu(memory_format: torch.memory_format) -> None:
+    grad_output, *tensors = arguments((8, 3, 31, 33), memory_format)
+    with waiting_is_an_error(), pytest.raises(RuntimeError, match="synchronizing"):
+        grad_output[0, 0, 0, 0].item()
+    for dtype in (torch.float32, torch.bfloat16):
+        x, alpha, beta = (tensor.to(dtype).requires_grad_() for tensor in tensors)
+        scalar = torch.ones((), device="cuda", requires_grad=True)
+        with waiting_is_an_error():
+            MF.mpelu(x, alpha, beta).backward(grad_output.to(dtype))
+            MF.mpelu(x, scalar, beta).backward(grad_output.to(dtype))
+            MF.spelu(x, alpha).backward(grad_output.to(dtype))
+            MF.elu(x, 0.5).backward(grad_output.to(dtype))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dim"), [((3, 2**30 + 5), 0), ((2**27 + 1, 24), 1)], ids=["rows", "columns"]
+)
+def test_more_elements_than_an_int_counts(shape: tuple[int, int], dim: int) -> None:
+    """bfloat16: more than 6 GB each for input, output and gradient."""
     if torch.cuda.mem_get_info()[0] < 40 * 2**30:
         pytest.skip("less than 40 GiB of free GPU memory")
-    x = torch.full((rows, columns), -1.0, dtype=torch.bfloat16, device="cuda")
-    x[:, -1] = 2.0
-    alpha = torch.tensor([0.5, 1.0, 2.0], device="cuda")
-    output = ops.mpelu(x, alpha, None, 0)
-    small = ops.mpelu(x[:, -2:].contiguous(), alpha, None, 0)
-    assert_same_bits(output[:, -2:], small)
-    assert all(bool((output[row, :-1] == small[row, 0]).all()) for row in range(rows))
-    grad_input, grad_alpha, _ = ops.mpelu_backward(x, x, alpha, None, 0)
-    assert bool((grad_input[:, -1] == 2.0).all())
+    along = 1 - dim
+    count = shape[along] - 1
+    x = torch.full(shape, -1.0, dtype=torch.bfloat16, device="cuda")
+    x.select(along, count).fill_(2.0)
+    alpha = torch.linspace(0.5, 2.0, shape[dim], device="cuda")
+
+    def check(actual: Tensor, expected: Tensor) -> None:
+        """expected is what the last two elements along the channels are to be."""
+        assert_same_bits(actual.narrow(along, count - 1, 2), expected)
+        assert bool((actual.narrow(along, 0, count) == expected.narrow(along, 0, 1)).all())
+
+    few = x.narrow(along, count - 1, 2).contiguous()
+    check(ops.mpelu(x, alpha, None, dim), ops.mpelu(few, alpha, None, dim))
+    check(ops.elu(x, 0.5), ops.elu(few, 0.5))
+    check(ops.elu_backward(x, x, 0.5, False), ops.elu_backward(few, few, 0.5, False))
+    grad_input, grad_alpha, _ = ops.mpelu_backward(x, x, alpha, None, dim)
+    check(grad_input, ops.mpelu_backward(few, few, alpha, None, dim)[0])
     # equal terms round the same way: the sums of float32 are that far from random
-    expected = torch.full_like(grad_alpha, -torch.expm1(torch.tensor(-1.0)).item() * (columns - 1))
+    expected = torch.full_like(grad_alpha, -torch.expm1(torch.tensor(-1.0)).item() * count)
     torch.testing.assert_close(grad_alpha, expected, rtol=1e-3, atol=0)

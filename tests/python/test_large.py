@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from tolerances import assert_same_bits
@@ -49,11 +47,13 @@ def test_a_large_tensor_equals_its_parts(
 
 @pytest.mark.parametrize("channels", [1, 10])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_sums_over_ten_million_elements_are_good_to_a_millionth(
+def test_long_sums_are_good_to_a_millionth(
     channels: int, memory_format: torch.memory_format, device: torch.device
 ) -> None:
+    """Over 10 million elements on the CPU, over 100 million on a GPU."""
+    images = 10 if device.type == "cpu" else 100
     generator = torch.Generator(device).manual_seed(0)
-    shape = (10, channels, 1000, 1000 // channels)
+    shape = (images, channels, 1000, 1000 // channels)
     x = torch.randn(shape, generator=generator, device=device).contiguous(
         memory_format=memory_format
     )
@@ -65,7 +65,6 @@ def test_sums_over_ten_million_elements_are_good_to_a_millionth(
     weighted = grad_output.double() * (x <= 0)
     exponent = lower * beta.double().view(1, -1, 1, 1)
     dims = (0, 2, 3)
-    assert math.prod(shape) == 10**7
     torch.testing.assert_close(
         grad_alpha.double(), (weighted * exponent.expm1()).sum(dims), rtol=1e-6, atol=0.0
     )

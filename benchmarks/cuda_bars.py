@@ -1,0 +1,118 @@
+"""The bars that the CUDA kernels have to clear: ratios, each measured in one run.
+
+    python benchmarks/cuda_bars.py     # prints a line for each; fails if one falls short
+
+Both sides of a ratio are CUDA graphs, timed in turns by events; the times of the odd shapes are per
+element, beside those of whole vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from atomic_baseline import ATOMIC
+from bars import Bar, Result, Timed, backward, forward
+from cases import Case
+from machine import write_results
+from measure import interleaved_graphs
+from peers import ADD, CLONE, COMPILED, ELU, OUR_MPELU, PRELU, Peer
+
+Cases = dict[str, Case]
+
+#: 64 MiB.
+FLOAT32 = Case((64, 256, 32, 32), device="cuda")
+BFLOAT16 = Case((128, 256, 32, 32), dtype="bfloat16", device="cuda")
+
+#: Of the 164-layer network for images of 32 x 32, at batch 64.
+LAYERS = ((64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8))
+
+# Some as many elements as FLOAT32 has, in sizes that no vector divides; the last many more.
+ODD = {
+    "inner 1": replace(FLOAT32, shape=(266_305, 63)),
+    "inner 7": replace(FLOAT32, shape=(64, 37_449, 7)),
+    "inner 49": replace(FLOAT32, shape=(64, 5_349, 7, 7)),
+    "C = 3": replace(FLOAT32, shape=(64, 3, 295, 295)),
+    "C = 3, channels last": replace(FLOAT32, shape=(64, 3, 295, 295), layout="channels_last"),
+    "misaligned storage": replace(FLOAT32, layout="misaligned"),
+    "0-d parameters": replace(FLOAT32, shared=True),
+    "1-d, 0-d parameters": replace(FLOAT32, shape=(16_777_213,), shared=True),
+    "more than 2^31": replace(BFLOAT16, shape=(33, 64, 1024, 1024)),
+}
+
+
+def groups() -> dict[str, list[Bar]]:
+    """The bars by what they are about; those of a group have one limit."""
+    sizes = {case.dtype: case for case in (FLOAT32, BFLOAT16)}
+    arranged = {
+        f"{dtype} {layout}": replace(case, layout=layout)
+        for dtype, case in sizes.items()
+        for layout in ("contiguous", "channels_last")
+    }
+    layers = {"x".join(map(str, shape)): Case(shape, device="cuda") for shape in LAYERS}
+    result: dict[str, list[Bar]] = {}
+
+    def add(group: str, of: Callable[[Peer, Case], Timed], peer: Peer, limit: float, cases: Cases):
+        result[group] = [
+            Bar(f"{group}: {name}", of(OUR_MPELU, case), of(peer, case), limit)
+            for name, case in cases.items()
+        ]
+
+    add("forward, of copy", forward, CLONE, 1.1, arranged)
+    add("backward, of add", backward, ADD, 1.15, arranged)
+    add("forward, of torch elu", forward, ELU, 1.02, sizes)
+    add("forward, of torch.compile", forward, COMPILED, 1.02, sizes)
+    add("backward, of torch prelu", backward, PRELU, 0.5, sizes)
+    add("backward, of atomic additions", backward, ATOMIC, 0.1, {"float32": FLOAT32})
+    add("layers, forward, of torch elu", forward, ELU, 1.02, layers)
+    add("layers, backward, of torch elu", backward, ELU, 1.02, layers)
+    for direction, of in (("forward", forward), ("backward", backward)):
+        group = f"odd shapes, {direction}"
+        result[group] = [
+            Bar(f"{group}: {name}", of(OUR_MPELU, case), of(OUR_MPELU, sizes[case.dtype]), 1.5)
+            for name, case in ODD.items()
+        ]
+    return result
+
+
+def measure(bar: Bar, seconds: float) -> dict[str, object]:
+    sides = bar.ours, bar.theirs
+    ours, theirs = interleaved_graphs([side.task for side in sides], seconds)
+    ratio = ours.median_s / theirs.median_s * bar.theirs.elements / bar.ours.elements
+    result = Result(bar.name, ratio, bar.limit)
+    print(result, flush=True)
+    return {
+        **asdict(result),
+        "is_met": result.is_met,
+        "ours": asdict(ours),
+        "theirs": asdict(theirs),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=0.2, help="of timing for each side")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/gpu"))
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("torch sees no CUDA device")
+    bars = [bar for group in groups().values() for bar in group]
+    rows = []
+    for bar in bars:
+        try:
+            rows.append(measure(bar, arguments.seconds))
+        except (OSError, RuntimeError) as error:  # the other rows are still worth having
+            print(f"{bar.name:<42} not measured: {str(error).splitlines()[0]}", flush=True)
+        torch.cuda.empty_cache()
+    write_results("", "cuda", rows, arguments.output)
+    met = sum(bool(row["is_met"]) for row in rows)
+    print(f"{met} of {len(bars)} bars are met")
+    return 0 if met == len(bars) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

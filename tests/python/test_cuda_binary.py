@@ -1,0 +1,167 @@
+"""What the compiler made of the CUDA kernels, read from the library: no GPU is needed.
+
+Spilled registers and arrays that are indexed at run time both lie in a thread's local memory, which
+is off the chip: they show as a stack in the resource report, and as LDL and STL in the disassembly.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+import mpelu
+from mpelu import _library
+
+# Of a multiprocessor's 65,536 registers: with these it holds 1024 threads of the elementwise
+# kernels, 768 of the rows' and 512 of the columns', which together hide the latency of memory.
+MOST_REGISTERS = {
+    "forward_kernel": 64,
+    "elu_backward_kernel": 64,
+    "backward_rows_kernel": 80,
+    "backward_columns_kernel": 128,
+    "backward_finish_kernel": 64,
+}
+# Tensors that a kernel reads element by element; each writes one.
+READS = {
+    "forward_kernel": 1,
+    "elu_backward_kernel": 2,
+    "backward_rows_kernel": 2,
+    "backward_columns_kernel": 2,
+}
+
+FUNCTION = re.compile(r"\s*Function *: *(\S+)|\s*Function (\S+):")
+USAGE = re.compile(r"\s*REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)")
+# "/*0010*/  @!P0 LDG.E.128.CONSTANT R4, [R2.64] ;"
+INSTRUCTION = re.compile(r"\s*/\*[0-9a-f]+\*/\s+(?:@!?\w+\s+)?([A-Z][\w.]*)")
+
+
+class Kernel(NamedTuple):
+    name: str
+    types: str
+    """The types of its elements, mangled."""
+    elements_per_access: int
+
+
+class Usage(NamedTuple):
+    registers: int
+    stack: int
+    local: int
+
+
+def cuobjdump_candidates() -> Iterator[str | None]:
+    """Of a toolkit, or of pip: NVIDIA's package, or Triton's copy."""
+    yield shutil.which("cuobjdump")
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    for compiler in (os.environ.get("CUDACXX"), shutil.which("nvcc")):
+        homes.append(str(Path(compiler).resolve().parent.parent) if compiler else None)
+    for home in filter(None, homes):
+        yield shutil.which("cuobjdump", path=Path(home) / "bin")
+    packages = Path(torch.__file__).parent.parent
+    for folder in (*packages.glob("nvidia/cu*/bin"), packages / "triton/backends/nvidia/bin"):
+        yield shutil.which("cuobjdump", path=folder)
+
+
+@pytest.fixture(scope="module")
+def cuobjdump() -> str:
+    if not mpelu.build_info()["cuda"]:
+        pytest.skip("mpelu was built without CUDA")
+    found = next(filter(None, cuobjdump_candidates()), None)
+    if found is None:
+        pytest.skip("no cuobjdump")
+    return found
+
+
+def dump(cuobjdump: str, *options: str) -> list[str]:
+    command = [cuobjdump, *options, _library._LIBRARY]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def parse_symbol(symbol: str) -> Kernel:
+    """_ZN5mpelu4cuda14forward_kernelIffLi4EEEv... -> forward_kernel, ff, 4"""
+    match = re.match(r"_ZN5mpelu4cuda\d+(\w+?_kernel)I(\w+?)(?:Li(\d+)E)?EEv", symbol)
+    assert match, f"{symbol} is no kernel of mpelu's"
+    name, types, elements = match.groups()
+    return Kernel(name, types, int(elements or 1))
+
+
+@pytest.fixture(scope="module")
+def usages(cuobjdump: str) -> dict[str, dict[Kernel, Usage]]:
+    """architecture -> kernel -> usage"""
+    result: dict[str, dict[Kernel, Usage]] = defaultdict(dict)
+    for line in dump(cuobjdump, "--dump-resource-usage"):
+        if match := re.match(r"arch = (sm_\w+)", line):
+            architecture = match[1]
+        elif match := FUNCTION.match(line):
+            current = parse_symbol(match[1] or match[2])
+        elif match := USAGE.match(line):
+            result[architecture][current] = Usage(*map(int, match.groups()))
+    return result
+
+
+@pytest.fixture(scope="module")
+def instructions(
+    cuobjdump: str, usages: dict[str, dict[Kernel, Usage]]
+) -> dict[Kernel, Counter[str]]:
+    """kernel -> how often each opcode occurs, for the newest architecture alone."""
+    newest = max(usages, key=lambda name: int(re.sub(r"\D", "", name)))
+    result: dict[Kernel, Counter[str]] = defaultdict(Counter)
+    for line in dump(cuobjdump, "--dump-sass", "--gpu-architecture", newest):
+        if match := FUNCTION.match(line):
+            current = parse_symbol(match[1] or match[2])
+        elif match := INSTRUCTION.match(line):
+            result[current][match[1]] += 1
+    return result
+
+
+def count(opcodes: Counter[str], pattern: str) -> int:
+    return sum(number for opcode, number in opcodes.items() if re.match(pattern, opcode))
+
+
+def test_every_architecture_has_every_kernel(usages: dict[str, dict[Kernel, Usage]]) -> None:
+    wanted = {
+        "sm_" + re.sub(r"\.|\+PTX", "", capability)
+        for capability in mpelu.build_info()["cuda_architectures"].split()
+    }
+    assert set(usages) == wanted
+    for architecture, kernels in usages.items():
+        assert {kernel.name for kernel in kernels} == set(MOST_REGISTERS), architecture
+        assert set(kernels) == set(next(iter(usages.values()))), architecture
+
+
+def test_no_kernel_spills_or_takes_more_registers_than_its_bound(
+    usages: dict[str, dict[Kernel, Usage]],
+) -> None:
+    for architecture, kernels in usages.items():
+        for kernel, usage in kernels.items():
+            what = f"{kernel} on {architecture}: {usage}"
+            assert usage.stack == usage.local == 0, what
+            assert 0 < usage.registers <= MOST_REGISTERS[kernel.name], what
+
+
+def test_no_kernel_uses_local_memory_or_atomics(instructions: dict[Kernel, Counter[str]]) -> None:
+    for kernel, opcodes in instructions.items():
+        assert count(opcodes, "EXIT") > 0, f"{kernel} was not read"
+        assert count(opcodes, "LDL|STL|ATOM|RED(?!UX)") == 0, f"{kernel}: {opcodes}"
+
+
+def test_wide_kernels_read_and_write_sixteen_bytes_at_a_time(
+    instructions: dict[Kernel, Counter[str]],
+) -> None:
+    """As many accesses as a thread has in flight: unroll() of csrc/ops/cuda/geometry.h."""
+    wide = [kernel for kernel in instructions if kernel.elements_per_access > 1]
+    assert {kernel.name for kernel in wide} == set(READS)
+    for kernel in wide:
+        opcodes = instructions[kernel]
+        in_flight = 2 if kernel.elements_per_access > 4 else 4
+        loads, stores = (count(opcodes, rf"{name}\.E.*\b128\b") for name in ("LDG", "STG"))
+        assert loads >= READS[kernel.name] * in_flight, f"{kernel}: {opcodes}"
+        assert stores >= in_flight, f"{kernel}: {opcodes}"

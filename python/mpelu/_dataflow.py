@@ -1,7 +1,8 @@
-"""Which activation follows each layer of a model, found by following its data with torch.fx.
+"""What follows what in a model, found by following its data with torch.fx.
 
-Only what is certain counts: a chain of single users through layers that leave the scale of the
-negative half alone. A branch, an addition or an unknown operation ends the search.
+Only what is certain counts. For the activation that follows a layer, that is a chain of single
+users through layers that leave the scale of the negative half alone: a branch, an addition or an
+unknown operation ends the search.
 """
 
 import math
@@ -9,12 +10,13 @@ import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from mpelu._bn_standin import BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d  # STAND-IN
 from mpelu.nn import ELU, MPELU, SPELU
 
 Layer: TypeAlias = (
@@ -32,6 +34,10 @@ _MODULE_SLOPES: dict[type[nn.Module], Callable[[Any], Any]] = {
     ELU: lambda module: module.alpha,
     SPELU: lambda module: module.alpha,
     MPELU: lambda module: module.alpha * module.beta,
+    **dict.fromkeys(
+        (BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d),
+        lambda module: module.alpha if module.beta is None else module.alpha * module.beta,
+    ),
     nn.ELU: lambda module: module.alpha,
     nn.PReLU: lambda module: module.weight,
     nn.LeakyReLU: lambda module: module.negative_slope,
@@ -135,8 +141,11 @@ class _Tracer(fx.Tracer):
 
 
 @contextmanager
-def _attributes_restored(model: nn.Module) -> Iterator[None]:
-    """Undoes what tracing leaves on modules: torch.fx's constants, and what a forward() sets."""
+def attributes_restored(model: nn.Module) -> Iterator[None]:
+    """Undoes what running a model leaves on its modules.
+
+    That is what a forward() sets, torch.fx's constants, and here the mode of training too.
+    """
     before = {module: dict(vars(module)) for module in model.modules()}
     try:
         yield
@@ -200,8 +209,9 @@ def _slope_after(root: nn.Module, node: fx.Node) -> float | None:
         return None
     if user.op == "call_module":
         module = root.get_submodule(str(user.target))
-        passes = isinstance(module, _PASSING_MODULES)
-        return _slope_after(root, user) if passes else negative_slope(module)
+        slope = negative_slope(module)  # comes first: BatchNormMPELU is a batch norm too
+        passes = slope is None and isinstance(module, _PASSING_MODULES)
+        return _slope_after(root, user) if passes else slope
     if user.target in _PASSING_FUNCTIONS:
         return _slope_after(root, user)
     computed = [source for source in user.all_input_nodes if source.op != "get_attr"]
@@ -221,7 +231,7 @@ def slopes_after_layers(model: nn.Module) -> dict[Layer, float | None]:
         layer is used twice with different activations after it.
     """
     found: dict[nn.Module, set[float | None]] = defaultdict(set)
-    with _attributes_restored(model):
+    with attributes_restored(model):
         for root, graph in _graphs(model):
             for node in graph.nodes:
                 if node.op != "call_module":
@@ -235,3 +245,83 @@ def slopes_after_layers(model: nn.Module) -> dict[Layer, float | None]:
 
 def _single(slopes: set[float | None]) -> float | None:
     return next(iter(slopes)) if len(slopes) == 1 else None
+
+
+class Call(NamedTuple):
+    """One place where a model's forward calls a module, and the module that alone takes over."""
+
+    module: nn.Module
+    follower: nn.Module | None
+
+
+def module_calls(model: nn.Module, training: bool) -> list[Call]:
+    """Every call of a module that shows when a model is traced in training or evaluation mode."""
+    with attributes_restored(model):
+        for module in model.modules():
+            module.training = training
+        return [
+            Call(root.get_submodule(str(node.target)), _follower(root, node))
+            for root, graph in _graphs(model)
+            for node in graph.nodes
+            if node.op == "call_module"
+        ]
+
+
+def _follower(root: nn.Module, node: fx.Node) -> nn.Module | None:
+    user = _only_user(node)
+    if user is None or user.op != "call_module":
+        return None
+    return root.get_submodule(str(user.target))
+
+
+class Site(NamedTuple):
+    """The data that a module is called with: its channels, and where its parameters belong."""
+
+    channels: int
+    dim: int
+    device: torch.device
+    dtype: torch.dtype
+
+
+_KEEPING_CHANNELS = (
+    nn.modules.dropout._DropoutNd,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.Identity,
+)
+
+
+def sites_after_layers(model: nn.Module) -> dict[nn.Module, set[Site | None]]:
+    """For each module that is called, its sites as the layers before it tell; None: uncertain."""
+    found: dict[nn.Module, set[Site | None]] = defaultdict(set)
+    with attributes_restored(model):
+        for root, graph in _graphs(model):
+            for node in graph.nodes:
+                if node.op == "call_module":
+                    module = root.get_submodule(str(node.target))
+                    found[module].add(_site_of(root, node))
+    return found
+
+
+def _site_of(root: nn.Module, node: fx.Node) -> Site | None:
+    """The site of a module's call: what the layer before it puts out."""
+    source = node.args[0] if node.args else node.kwargs.get("input")
+    if not isinstance(source, fx.Node) or source.op != "call_module":
+        return None
+    layer: Any = root.get_submodule(str(source.target))
+    if isinstance(layer, _KEEPING_CHANNELS):
+        return _site_of(root, source)
+    if isinstance(layer, nn.Linear):
+        channels, dim = layer.out_features, -1
+    elif isinstance(layer, nn.modules.conv._ConvNd):
+        channels, dim = layer.out_channels, 1
+    elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine:
+        channels, dim = layer.num_features, 1
+    else:
+        return None
+    return Site(channels, dim, layer.weight.device, layer.weight.dtype)

@@ -142,10 +142,7 @@ class _Tracer(fx.Tracer):
 
 @contextmanager
 def attributes_restored(model: nn.Module) -> Iterator[None]:
-    """Undoes what running a model leaves on its modules.
-
-    That is what a forward() sets, torch.fx's constants, and here the mode of training too.
-    """
+    """Undoes what tracing leaves on modules: torch.fx's constants, and what a forward() sets."""
     before = {module: dict(vars(module)) for module in model.modules()}
     try:
         yield
@@ -153,6 +150,19 @@ def attributes_restored(model: nn.Module) -> Iterator[None]:
         for module, attributes in before.items():
             vars(module).clear()
             vars(module).update(attributes)
+
+
+@contextmanager
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Puts every module in one mode for a while; they may be in different ones before."""
+    before = {module: module.training for module in model.modules()}
+    try:
+        for module in before:
+            module.training = training
+        yield
+    finally:
+        for module, mode in before.items():
+            module.training = mode
 
 
 def _graphs(module: nn.Module) -> Iterator[tuple[nn.Module, fx.Graph]]:
@@ -248,7 +258,10 @@ def _single(slopes: set[float | None]) -> float | None:
 
 
 class Call(NamedTuple):
-    """One place where a model's forward calls a module, and the module that alone takes over."""
+    """One place where a model's forward calls a module, and the module that alone takes over.
+
+    Identities on the way from one to the other do not count.
+    """
 
     module: nn.Module
     follower: nn.Module | None
@@ -256,9 +269,7 @@ class Call(NamedTuple):
 
 def module_calls(model: nn.Module, training: bool) -> list[Call]:
     """Every call of a module that shows when a model is traced in training or evaluation mode."""
-    with attributes_restored(model):
-        for module in model.modules():
-            module.training = training
+    with attributes_restored(model), in_mode(model, training):
         return [
             Call(root.get_submodule(str(node.target)), _follower(root, node))
             for root, graph in _graphs(model)
@@ -271,7 +282,8 @@ def _follower(root: nn.Module, node: fx.Node) -> nn.Module | None:
     user = _only_user(node)
     if user is None or user.op != "call_module":
         return None
-    return root.get_submodule(str(user.target))
+    module = root.get_submodule(str(user.target))
+    return _follower(root, user) if type(module) is nn.Identity else module
 
 
 class Site(NamedTuple):

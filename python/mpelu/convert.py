@@ -22,7 +22,14 @@ from torch.nn import Parameter
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mpelu._bn_standin import BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d  # STAND-IN
-from mpelu._dataflow import Layer, Site, attributes_restored, module_calls, sites_after_layers
+from mpelu._dataflow import (
+    Layer,
+    Site,
+    attributes_restored,
+    in_mode,
+    module_calls,
+    sites_after_layers,
+)
 from mpelu.init import taylor_init_
 from mpelu.nn import ELU, MPELU, SPELU
 
@@ -46,7 +53,7 @@ _FIXED_ALPHA: dict[type[nn.Module], Callable[[Any], float]] = {
 
 
 def fuse_batch_norm_(model: nn.Module) -> nn.Module:
-    r"""Replaces each batch norm and the activation after it by one fused module, in place.
+    r"""Replaces each batch norm and the activation right after it by one fused module, in place.
 
     A :class:`torch.nn.BatchNorm1d`, ``2d`` or ``3d`` becomes a :class:`mpelu.nn.BatchNormMPELU1d`,
     ``2d`` or ``3d`` with the same settings, mode, parameters and buffers (the same tensors: an
@@ -60,8 +67,8 @@ def fuse_batch_norm_(model: nn.Module) -> nn.Module:
 
     What follows what is read off the model with :mod:`torch.fx`, in training and in evaluation
     mode; where a part does not trace, the parts inside it are looked at one by one, and a
-    :class:`torch.nn.Sequential` is taken to run from its beginning to its end. A pair stays as it
-    is where
+    :class:`torch.nn.Sequential` is taken to run from its beginning to its end. Identities between
+    the two do not count. A pair stays as it is where
 
     * the batch norm's output has another user, or an activation that is a function;
     * the batch norm or the activation is called at, or registered in, more than one place. A
@@ -217,8 +224,6 @@ def replace_activations_(
             module: _learned(alpha, beta if to == "mpelu" else None, sites[module], like)
             for module in names
         }
-    for old, new in replacements.items():
-        new.train(old.training)
     _replace(model, replacements)
     _leave_fast_paths(model, replacements.values())
     if taylor_init:
@@ -290,7 +295,7 @@ def _fused(norm: Any, activation: Any, like: Tensor) -> nn.Module:
         fused.register_buffer(name, getattr(norm, name))
     fused.register_parameter("alpha", alpha)
     fused.register_parameter("beta", beta)
-    return fused.train(norm.training)
+    return fused
 
 
 def _can_take(layer: Any, norm: Any) -> bool:
@@ -321,7 +326,7 @@ def _unnormalised(norm: Any) -> nn.Module:
     activation.register_parameter("alpha", norm.alpha)
     if norm.beta is not None:
         activation.register_parameter("beta", norm.beta)
-    return activation.eval()
+    return activation
 
 
 def _learned(alpha: float, beta: float | None, sites: set[Site], like: Tensor) -> nn.Module:
@@ -355,9 +360,7 @@ def _sites_seen(
         if isinstance(module, (nn.Linear, nn.LayerNorm)):
             handles.append(module.register_forward_hook(pass_on))
     try:
-        with attributes_restored(model), torch.no_grad():
-            for module in model.modules():
-                module.training = False
+        with attributes_restored(model), in_mode(model, training=False), torch.no_grad():
             model(*(example_input if isinstance(example_input, tuple) else (example_input,)))
     finally:
         for handle in handles:
@@ -381,7 +384,7 @@ def _replace(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> N
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child is not None and child in replacements:
-                parent.add_module(name, replacements[child])
+                parent.add_module(name, replacements[child].train(child.training))
 
 
 def _leave_fast_paths(model: nn.Module, activations: Collection[nn.Module]) -> None:

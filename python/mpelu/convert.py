@@ -3,12 +3,14 @@ r"""Conversion of whole models, in place: learned activations in, batch norm fus
 .. code-block:: python
 
     model = torchvision.models.resnet50(weights="DEFAULT")
+    mpelu.convert.split_shared_activations_(model)
     mpelu.convert.replace_activations_(model, example_input=torch.randn(1, 3, 224, 224))
     mpelu.convert.fuse_batch_norm_(model)
     ...  # train
     mpelu.convert.fold_batch_norm_(model.eval())
 
-A model keeps its forward: modules are exchanged, and what its code does between them is not.
+Modules are exchanged, under the names that they are registered by; what a model's own code does
+between them stays.
 """
 
 from collections import Counter, defaultdict
@@ -30,10 +32,17 @@ from mpelu._dataflow import (
     module_calls,
     sites_after_layers,
 )
+from mpelu._split import split_shared_activations_
+from mpelu._surgery import is_plain, replace
 from mpelu.init import taylor_init_
 from mpelu.nn import ELU, MPELU, SPELU
 
-__all__ = ["fold_batch_norm_", "fuse_batch_norm_", "replace_activations_"]
+__all__ = [
+    "fold_batch_norm_",
+    "fuse_batch_norm_",
+    "replace_activations_",
+    "split_shared_activations_",
+]
 
 _FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {
     nn.BatchNorm1d: BatchNormMPELU1d,
@@ -92,14 +101,14 @@ def fuse_batch_norm_(model: nn.Module) -> nn.Module:
     replacements: dict[nn.Module, nn.Module] = {}
     for norm, activation in followers.items():
         fusable = type(norm) in _FUSED and _can_be_fused(activation)
-        if not fusable or not _is_plain(norm) or not _is_plain(activation):
+        if not fusable or not is_plain(norm) or not is_plain(activation):
             continue
         if activation in used_once:
             replacements[activation] = nn.Identity()
         elif type(activation) is not nn.ReLU:
             continue
         replacements[norm] = _fused(norm, activation, _first_float(norm, model))
-    _replace(model, replacements)
+    replace(model, replacements)
     return model
 
 
@@ -142,10 +151,10 @@ def fold_batch_norm_(model: nn.Module) -> nn.Module:
     replacements: dict[nn.Module, nn.Module] = {}
     for layer, norm in followers.items():
         foldable = type(layer) in _LAYERS and type(norm) in _NORMS and norm in used_once
-        if foldable and _is_plain(layer) and _is_plain(norm) and _can_take(layer, norm):
+        if foldable and is_plain(layer) and is_plain(norm) and _can_take(layer, norm):
             _fold(layer, norm)
             replacements[norm] = _unnormalised(norm)
-    _replace(model, replacements)
+    replace(model, replacements)
     return model
 
 
@@ -171,6 +180,7 @@ def replace_activations_(
     several names, these share its parameters. With the same number of channels everywhere they are
     still one per channel; with different ones (as in torchvision's bottleneck blocks), or where
     ``example_input`` does not get to it, ``num_parameters`` is 1, shared by all channels.
+    :func:`split_shared_activations_` before this makes one activation of each call.
 
     Activations that are called as functions, such as :func:`torch.nn.functional.relu`, are part of
     the model's code and stay. What was registered on an old module (hooks, parameters) goes with
@@ -224,7 +234,7 @@ def replace_activations_(
             module: _learned(alpha, beta if to == "mpelu" else None, sites[module], like)
             for module in names
         }
-    _replace(model, replacements)
+    replace(model, replacements)
     _leave_fast_paths(model, replacements.values())
     if taylor_init:
         taylor_init_(model, alpha, beta if to == "mpelu" else 1.0)
@@ -250,13 +260,6 @@ def _sole_followers(
         if follower is not None and not others:
             sole[module] = follower
     return sole, used_once
-
-
-def _is_plain(module: nn.Module) -> bool:
-    """Whether nothing but its type decides what a module does (a parametrization changes that)."""
-    attributes = vars(module)
-    hooked = any(value for name, value in attributes.items() if name.endswith("_hooks"))
-    return not hooked and "forward" not in attributes
 
 
 def _can_be_fused(activation: Any) -> bool:
@@ -378,13 +381,6 @@ def _sites_inferred(model: nn.Module, names: Mapping[nn.Module, str]) -> dict[nn
             "example_input to run the model on"
         )
     return {module: {site for site in sites[module] if site} for module in names}
-
-
-def _replace(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None:
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is not None and child in replacements:
-                parent.add_module(name, replacements[child].train(child.training))
 
 
 def _leave_fast_paths(model: nn.Module, activations: Collection[nn.Module]) -> None:

@@ -47,7 +47,7 @@ def test_fusing_keeps_outputs_in_evaluation_and_in_training_and_the_statistics(n
             assert_same_outputs(fused(input), model(input), SAME_MODEL_FUSED)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mpelu", "spelu", "elu"])
+@pytest.mark.parametrize("name", ["timm", "mpelu", "spelu", "elu"])
 def test_fusing_keeps_every_gradient_and_a_training_step_works(name):
     model = randomise(MODELS[name].make()).double()
     fused = convert.fuse_batch_norm_(copy.deepcopy(model))
@@ -133,6 +133,16 @@ def test_settings_mode_and_the_tensors_themselves_are_kept(settings, training):
         assert getattr(fused, name) is getattr(activation, name)
     expected = {**norm.state_dict(), **activation.state_dict()}
     assert fused.state_dict().keys() == expected.keys()
+
+
+def test_a_batch_norm_without_a_bias_fuses():
+    model = randomise(nn.Sequential(nn.BatchNorm2d(4), mpelu.MPELU(4)))
+    model[0].register_parameter("bias", None)
+    input = images(channels=4)
+    expected = copy.deepcopy(model)(input)
+    fused = convert.fuse_batch_norm_(model)[0]
+    assert fused.bias is None
+    assert_same_outputs(fused(input), expected, SAME_MODEL_FUSED)
 
 
 def test_fusing_leaves_a_model_on_the_meta_device_there():

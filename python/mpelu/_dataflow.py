@@ -165,7 +165,7 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
             module.training = mode
 
 
-def _graphs(module: nn.Module) -> Iterator[tuple[nn.Module, fx.Graph]]:
+def graphs(module: nn.Module) -> Iterator[tuple[nn.Module, fx.Graph]]:
     """Graphs that together show the layers of a module, each with the module that it belongs to.
 
     A part that does not trace stays whole in the graph around it, and its own parts are traced by
@@ -187,7 +187,7 @@ def _graphs(module: nn.Module) -> Iterator[tuple[nn.Module, fx.Graph]]:
         break
     for part in untraced:
         for child in part.children():
-            yield from _graphs(child)
+            yield from graphs(child)
 
 
 def _asks_shape(user: fx.Node) -> bool:
@@ -242,7 +242,7 @@ def slopes_after_layers(model: nn.Module) -> dict[Layer, float | None]:
     """
     found: dict[nn.Module, set[float | None]] = defaultdict(set)
     with attributes_restored(model):
-        for root, graph in _graphs(model):
+        for root, graph in graphs(model):
             for node in graph.nodes:
                 if node.op != "call_module":
                     continue
@@ -272,7 +272,7 @@ def module_calls(model: nn.Module, training: bool) -> list[Call]:
     with attributes_restored(model), in_mode(model, training):
         return [
             Call(root.get_submodule(str(node.target)), _follower(root, node))
-            for root, graph in _graphs(model)
+            for root, graph in graphs(model)
             for node in graph.nodes
             if node.op == "call_module"
         ]
@@ -284,56 +284,3 @@ def _follower(root: nn.Module, node: fx.Node) -> nn.Module | None:
         return None
     module = root.get_submodule(str(user.target))
     return _follower(root, user) if type(module) is nn.Identity else module
-
-
-class Site(NamedTuple):
-    """The data that a module is called with: its channels, and where its parameters belong."""
-
-    channels: int
-    dim: int
-    device: torch.device
-    dtype: torch.dtype
-
-
-_KEEPING_CHANNELS = (
-    nn.modules.dropout._DropoutNd,
-    nn.modules.pooling._MaxPoolNd,
-    nn.modules.pooling._AvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd,
-    nn.modules.pooling._AdaptiveAvgPoolNd,
-    nn.modules.instancenorm._InstanceNorm,
-    nn.GroupNorm,
-    nn.LayerNorm,
-    nn.Identity,
-)
-
-
-def sites_after_layers(model: nn.Module) -> dict[nn.Module, set[Site | None]]:
-    """For each module that is called, its sites as the layers before it tell; None: uncertain."""
-    found: dict[nn.Module, set[Site | None]] = defaultdict(set)
-    with attributes_restored(model):
-        for root, graph in _graphs(model):
-            for node in graph.nodes:
-                if node.op == "call_module":
-                    module = root.get_submodule(str(node.target))
-                    found[module].add(_site_of(root, node))
-    return found
-
-
-def _site_of(root: nn.Module, node: fx.Node) -> Site | None:
-    """The site of a module's call: what the layer before it puts out."""
-    source = node.args[0] if node.args else node.kwargs.get("input")
-    if not isinstance(source, fx.Node) or source.op != "call_module":
-        return None
-    layer: Any = root.get_submodule(str(source.target))
-    if isinstance(layer, _KEEPING_CHANNELS):
-        return _site_of(root, source)
-    if isinstance(layer, nn.Linear):
-        channels, dim = layer.out_features, -1
-    elif isinstance(layer, nn.modules.conv._ConvNd):
-        channels, dim = layer.out_channels, 1
-    elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine:
-        channels, dim = layer.num_features, 1
-    else:
-        return None
-    return Site(channels, dim, layer.weight.device, layer.weight.dtype)

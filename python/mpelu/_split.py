@@ -30,8 +30,8 @@ def split_shared_activations_(model: nn.Module, types: Types = nn.ReLU) -> nn.Mo
     For this the block's code has to change: it becomes a :class:`torch.fx.GraphModule` that does
     the same, with the same parts under the same names. Other attributes of the block are gone, and
     what its forward took from them stays as it was. A block stays as it is where it does not trace,
-    does something else in training than in evaluation, has hooks, parameters or buffers of its own,
-    is one of torch's own or is the model itself.
+    does something else in training than in evaluation, has optional arguments, hooks, or parameters
+    or buffers of its own, is one of torch's own or is the model itself.
 
     Args:
         model: the model.
@@ -77,10 +77,15 @@ def _split(block: nn.Module, types: Types) -> nn.Module | None:
     graph, in_evaluation = (_traced(block, training) for training in (True, False))
     if graph is None or str(graph) != str(in_evaluation):
         return None
-    if any(node.op == "get_attr" for node in graph.nodes):
+    if any(node.op == "get_attr" or _is_optional(node) for node in graph.nodes):
         return None
     copies = _give_copies(graph, block, types)
     return _graph_module(block, graph, copies) if copies else None
+
+
+def _is_optional(node: fx.Node) -> bool:
+    """Whether it is an argument with a default, for which the forward may do something else."""
+    return node.op == "placeholder" and (bool(node.args) or str(node.target).startswith("*"))
 
 
 def _give_copies(graph: fx.Graph, block: nn.Module, types: Types) -> dict[str, nn.Module]:

@@ -14,7 +14,7 @@ between them stays.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from itertools import chain
 from typing import Any, get_args
 
@@ -24,14 +24,8 @@ from torch.nn import Parameter
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mpelu._bn_standin import BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d  # STAND-IN
-from mpelu._dataflow import (
-    Layer,
-    Site,
-    attributes_restored,
-    in_mode,
-    module_calls,
-    sites_after_layers,
-)
+from mpelu._channels import Site, sites_inferred, sites_seen
+from mpelu._dataflow import Layer, module_calls
 from mpelu._split import split_shared_activations_
 from mpelu._surgery import is_plain, replace
 from mpelu.init import taylor_init_
@@ -171,10 +165,10 @@ def replace_activations_(
 
     An MPELU or SPELU gets one alpha (and beta) per channel. How many channels there are shows when
     the model runs on ``example_input``, once, in evaluation mode and without gradients. They are in
-    dimension 1; where an input of three or more dimensions comes straight from a
-    :class:`torch.nn.Linear` (or by way of a :class:`torch.nn.LayerNorm`), as the tokens of a
-    transformer do, they are in the last. Without an ``example_input``, the layer or batch norm
-    before each activation tells, where :mod:`torch.fx` finds it.
+    dimension 1; where an input of three or more dimensions comes from a :class:`torch.nn.Linear`,
+    as the tokens of a transformer do, they are in the last (layer norm, dropout, splits, sums and
+    products may be in between). Without an ``example_input``, the layer or batch norm before each
+    activation tells, where :mod:`torch.fx` finds it.
 
     One activation module stays one: where the model calls it in several places, or has it under
     several names, these share its parameters. With the same number of channels everywhere they are
@@ -225,9 +219,9 @@ def replace_activations_(
         replacements: dict[nn.Module, nn.Module] = {module: ELU(alpha) for module in names}
     else:
         sites = (
-            _sites_inferred(model, names)
+            sites_inferred(model, names)
             if example_input is None
-            else _sites_seen(model, names, example_input)
+            else sites_seen(model, names, example_input)
         )
         like = _first_float(model)
         replacements = {
@@ -339,48 +333,6 @@ def _learned(alpha: float, beta: float | None, sites: set[Site], like: Tensor) -
     if beta is None:
         return SPELU(channels, alpha, dim, device, dtype)
     return MPELU(channels, alpha, beta, dim, device, dtype)
-
-
-def _sites_seen(
-    model: nn.Module, activations: Iterable[nn.Module], example_input: Tensor | tuple[Any, ...]
-) -> dict[nn.Module, set[Site]]:
-    """The sites that activations are called at when the model runs on an example."""
-    seen: dict[nn.Module, set[Site]] = {activation: set() for activation in activations}
-    mark = "_mpelu_channels_last"  # an attribute of the tensors that come from a linear layer
-
-    def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        input = args[0] if args else kwargs["input"]
-        dim = -1 if input.dim() > 2 and hasattr(input, mark) else 1
-        channels = input.shape[dim] if input.dim() > 1 else input.numel()
-        seen[module].add(Site(channels, dim, input.device, input.dtype))
-
-    def pass_on(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        if isinstance(module, nn.Linear) or any(hasattr(argument, mark) for argument in args):
-            setattr(output, mark, True)
-
-    handles = [module.register_forward_pre_hook(look, with_kwargs=True) for module in seen]
-    for module in model.modules():
-        if isinstance(module, (nn.Linear, nn.LayerNorm)):
-            handles.append(module.register_forward_hook(pass_on))
-    try:
-        with attributes_restored(model), in_mode(model, training=False), torch.no_grad():
-            model(*(example_input if isinstance(example_input, tuple) else (example_input,)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
-
-
-def _sites_inferred(model: nn.Module, names: Mapping[nn.Module, str]) -> dict[nn.Module, set[Site]]:
-    """The sites that activations are called at, as the layers before them tell."""
-    sites = sites_after_layers(model)
-    uncertain = [name for module, name in names.items() if None in sites.get(module, {None})]
-    if uncertain:
-        raise ValueError(
-            f"cannot tell how many channels {', '.join(map(repr, uncertain))} has: give an "
-            "example_input to run the model on"
-        )
-    return {module: {site for site in sites[module] if site} for module in names}
 
 
 def _leave_fast_paths(model: nn.Module, activations: Collection[nn.Module]) -> None:

@@ -141,6 +141,33 @@ def test_channels_after_a_linear_layer_are_last(norm, with_example):
     assert model(tokens).shape == (2, 5, 4)
 
 
+@pytest.mark.parametrize(
+    ("forward", "expected"),
+    [
+        (lambda self, x: self.act(self.linear(x)), (8, -1)),
+        (lambda self, x: self.act(self.linear(x).chunk(2, -1)[0]), (4, -1)),
+        (lambda self, x: self.act(torch.split(self.linear(x), 4, -1)[1]), (4, -1)),
+        (lambda self, x: self.act(nn.functional.dropout(self.linear(x)) + x.sum()), (8, -1)),
+        (lambda self, x: self.act(0.5 * self.linear(x)), (8, -1)),
+        (lambda self, x: self.act(nn.functional.linear(x, self.linear.weight)), (8, -1)),
+        (lambda self, x: self.act(self.linear(x).mT), (8, 1)),
+        (lambda self, x: self.act(self.conv(self.linear(x).mT)), (8, 1)),
+        (lambda self, x: self.act(input=self.linear(x)), (8, -1)),
+    ],
+)
+def test_what_a_linear_layer_puts_out_keeps_its_channels_last(forward, expected):
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.conv, self.act = nn.Linear(3, 8), nn.Conv1d(8, 8, 1), nn.ReLU()
+
+        def forward(self, input):
+            return forward(self, input)
+
+    model = replace_activations_(Model(), example_input=torch.randn(2, 5, 3))
+    assert sites(model) == {"act": expected}
+
+
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
 def test_channels_of_few_dimensions_are_where_mpelu_looks_for_them(shape):
     model = replace_activations_(nn.Sequential(nn.ReLU()), example_input=torch.randn(shape))

@@ -111,6 +111,16 @@ def with_a_parameter() -> nn.Module:
     return block
 
 
+class WithOptional(Block):
+    def forward(self, input, shortcut=None):
+        return self.act(self.act(input) + (input if shortcut is None else shortcut))
+
+
+class WithVariable(Block):
+    def forward(self, *inputs):
+        return self.act(self.act(inputs[0]))
+
+
 @pytest.mark.parametrize(
     "block",
     [
@@ -121,8 +131,10 @@ def with_a_parameter() -> nn.Module:
         Block(twice, nn.GELU()),
         hooked(),
         with_a_parameter(),
+        WithOptional(twice),
+        WithVariable(twice),
     ],
-    ids=["once", "data", "training", "constant", "other type", "hook", "parameter"],
+    ids=["once", "data", "training", "constant", "type", "hook", "parameter", "optional", "*args"],
 )
 def test_other_blocks_stay(block):
     model = nn.Sequential(block)

@@ -52,7 +52,7 @@ def sites_seen(
     seen: dict[nn.Module, set[Site]] = {activation: set() for activation in activations}
 
     def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        input = args[0] if args else kwargs["input"]
+        input, *_ = (*args, *kwargs.values())
         dim = -1 if input.dim() > 2 and hasattr(input, _MARK) else 1
         channels = input.shape[dim] if input.dim() > 1 else input.numel()
         seen[module].add(Site(channels, dim, input.device, input.dtype))

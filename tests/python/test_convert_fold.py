@@ -108,10 +108,19 @@ def unfolded(model: nn.Module) -> bool:
         lambda self, x: self.norm(x + 1),
         lambda self, x: self.norm(nn.functional.relu(x)),
         lambda self, x: self.norm(x) + self.norm(-x),
+        lambda self, x: self.norm(self.norm(x)),
         lambda self, x: self.norm(x) + self.conv(x[:, :3]),
         lambda self, x: self.norm(x) if x.sum() > 0 else x,
     ],
-    ids=["two users", "addition", "relu", "norm used twice", "conv used twice", "data decides"],
+    ids=[
+        "two users",
+        "addition",
+        "relu",
+        "norm used twice",
+        "norm after itself",
+        "conv used twice",
+        "data decides",
+    ],
 )
 def test_a_batch_norm_that_a_layer_does_not_feed_alone_stays(forward):
     assert unfolded(Model(forward))

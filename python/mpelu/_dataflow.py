@@ -1,7 +1,8 @@
-"""Which activation follows each layer of a model, found by following its data with torch.fx.
+"""What follows what in a model, found by following its data with torch.fx.
 
-Only what is certain counts: a chain of single users through layers that leave the scale of the
-negative half alone. A branch, an addition or an unknown operation ends the search.
+Only what is certain counts. For the activation that follows a layer, that is a chain of single
+users through layers that leave the scale of the negative half alone: a branch, an addition or an
+unknown operation ends the search.
 """
 
 import math
@@ -9,13 +10,13 @@ import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from mpelu.nn import ELU, MPELU, SPELU
+from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d
 
 Layer: TypeAlias = (
     nn.Linear
@@ -32,6 +33,10 @@ _MODULE_SLOPES: dict[type[nn.Module], Callable[[Any], Any]] = {
     ELU: lambda module: module.alpha,
     SPELU: lambda module: module.alpha,
     MPELU: lambda module: module.alpha * module.beta,
+    **dict.fromkeys(
+        (BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d),
+        lambda module: module.alpha if module.beta is None else module.alpha * module.beta,
+    ),
     nn.ELU: lambda module: module.alpha,
     nn.PReLU: lambda module: module.weight,
     nn.LeakyReLU: lambda module: module.negative_slope,
@@ -135,7 +140,7 @@ class _Tracer(fx.Tracer):
 
 
 @contextmanager
-def _attributes_restored(model: nn.Module) -> Iterator[None]:
+def attributes_restored(model: nn.Module) -> Iterator[None]:
     """Undoes what tracing leaves on modules: torch.fx's constants, and what a forward() sets."""
     before = {module: dict(vars(module)) for module in model.modules()}
     try:
@@ -146,7 +151,20 @@ def _attributes_restored(model: nn.Module) -> Iterator[None]:
             vars(module).update(attributes)
 
 
-def _graphs(module: nn.Module) -> Iterator[tuple[nn.Module, fx.Graph]]:
+@contextmanager
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Puts every module in one mode for a while; they may be in different ones before."""
+    before = {module: module.training for module in model.modules()}
+    try:
+        for module in before:
+            module.training = training
+        yield
+    finally:
+        for module, mode in before.items():
+            module.training = mode
+
+
+def graphs(module: nn.Module) -> Iterator[tuple[nn.Module, fx.Graph]]:
     """Graphs that together show the layers of a module, each with the module that it belongs to.
 
     A part that does not trace stays whole in the graph around it, and its own parts are traced by
@@ -168,7 +186,7 @@ def _graphs(module: nn.Module) -> Iterator[tuple[nn.Module, fx.Graph]]:
         break
     for part in untraced:
         for child in part.children():
-            yield from _graphs(child)
+            yield from graphs(child)
 
 
 def _asks_shape(user: fx.Node) -> bool:
@@ -200,8 +218,9 @@ def _slope_after(root: nn.Module, node: fx.Node) -> float | None:
         return None
     if user.op == "call_module":
         module = root.get_submodule(str(user.target))
-        passes = isinstance(module, _PASSING_MODULES)
-        return _slope_after(root, user) if passes else negative_slope(module)
+        slope = negative_slope(module)  # comes first: BatchNormMPELU is a batch norm too
+        passes = slope is None and isinstance(module, _PASSING_MODULES)
+        return _slope_after(root, user) if passes else slope
     if user.target in _PASSING_FUNCTIONS:
         return _slope_after(root, user)
     computed = [source for source in user.all_input_nodes if source.op != "get_attr"]
@@ -221,8 +240,8 @@ def slopes_after_layers(model: nn.Module) -> dict[Layer, float | None]:
         layer is used twice with different activations after it.
     """
     found: dict[nn.Module, set[float | None]] = defaultdict(set)
-    with _attributes_restored(model):
-        for root, graph in _graphs(model):
+    with attributes_restored(model):
+        for root, graph in graphs(model):
             for node in graph.nodes:
                 if node.op != "call_module":
                     continue
@@ -235,3 +254,32 @@ def slopes_after_layers(model: nn.Module) -> dict[Layer, float | None]:
 
 def _single(slopes: set[float | None]) -> float | None:
     return next(iter(slopes)) if len(slopes) == 1 else None
+
+
+class Call(NamedTuple):
+    """One place where a model's forward calls a module, and the module that alone takes over.
+
+    Identities on the way from one to the other do not count.
+    """
+
+    module: nn.Module
+    follower: nn.Module | None
+
+
+def module_calls(model: nn.Module, training: bool) -> list[Call]:
+    """Every call of a module that shows when a model is traced in training or evaluation mode."""
+    with attributes_restored(model), in_mode(model, training):
+        return [
+            Call(root.get_submodule(str(node.target)), _follower(root, node))
+            for root, graph in graphs(model)
+            for node in graph.nodes
+            if node.op == "call_module"
+        ]
+
+
+def _follower(root: nn.Module, node: fx.Node) -> nn.Module | None:
+    user = _only_user(node)
+    if user is None or user.op != "call_module":
+        return None
+    module = root.get_submodule(str(user.target))
+    return _follower(root, user) if type(module) is nn.Identity else module

@@ -214,8 +214,8 @@ class MPELU(ParametricELU):
 class BatchNormMPELU(_NormBase):
     """Base of the batch norms with an activation; a subclass says which ranks its input may have.
 
-    It is none of torch's own batch norms, on purpose: ``convert_sync_batchnorm`` would replace those
-    and lose the activation.
+    It is none of torch's own batch norms, on purpose: ``convert_sync_batchnorm`` would replace
+    those and lose the activation.
     """
 
     alpha: Parameter
@@ -253,7 +253,7 @@ class BatchNormMPELU(_NormBase):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Resets the batch norm, and sets alpha and beta to the values that the module began with."""
+        """Resets the batch norm, and sets alpha and beta to their first values."""
         super().reset_parameters()
         for name, value in self.initial.items():
             if name in self._parameters:
@@ -289,7 +289,8 @@ class BatchNormMPELU(_NormBase):
         """The settings that the module's representation shows."""
         spelu = ", beta=None" if self.beta is None else ""
         shared = ", num_parameters=1" if self.num_parameters != self.num_features else ""
-        return super().extra_repr() + spelu + shared
+        settings: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return settings + spelu + shared
 
 
 class BatchNormMPELU1d(BatchNormMPELU):

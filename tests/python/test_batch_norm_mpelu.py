@@ -125,7 +125,10 @@ def test_values_gradients_and_running_statistics_are_those_of_the_pair(layout, d
             # Sums of some thousand terms of the order of the largest.
             scale = 1 + expected.abs().max().item()
             torch.testing.assert_close(
-                actual / scale, expected / scale, **SAME_IN_FLOAT64, msg=lambda m, n=name: f"{n}: {m}"
+                actual / scale,
+                expected / scale,
+                **SAME_IN_FLOAT64,
+                msg=lambda m, n=name: f"{n}: {m}",
             )
         # What is kept as it lies: contiguous and channels last.
         if layout != "strided":
@@ -225,9 +228,13 @@ def test_functional_transforms(training, device):
 
     def plain(weight: Tensor, x: Tensor) -> Tensor:
         statistics = (None, None) if training else (module.running_mean, module.running_var)
-        return MF.batch_norm_mpelu(
-            x, *statistics, module.alpha, module.beta, weight, module.bias, training
-        ).square().sum()
+        return (
+            MF.batch_norm_mpelu(
+                x, *statistics, module.alpha, module.beta, weight, module.bias, training
+            )
+            .square()
+            .sum()
+        )
 
     expected = torch.stack(
         [torch.autograd.grad(plain(module.weight, each), module.weight)[0] for each in x]

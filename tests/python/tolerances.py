@@ -26,9 +26,9 @@ GRADIENT_ULPS = 1.0
 
 # Below the smallest normal number precision is absolute, and what multiplies or sums such numbers
 # multiplies and sums their errors: these many smallest numbers, some 1e-43 in float32. A value with
-# alpha up to 1.7 rounds beta x, for beta < 0 the exponential in units of twice the smallest number,
-# and itself; gradients of up to 10 are summed over up to some hundred elements.
-SUBNORMAL_VALUE = 3.0
+# alpha up to 1.7 rounds beta x and itself; gradients of up to 10 are summed over up to some hundred
+# elements.
+SUBNORMAL_VALUE = 2.0
 SUBNORMAL_GRADIENT = 128.0
 
 # Two formulas for the same number in float64 (closed forms, second derivatives, transforms): a few
@@ -36,6 +36,11 @@ SUBNORMAL_GRADIENT = 128.0
 SAME_IN_FLOAT64 = {"rtol": 1e-12, "atol": 1e-12}
 # The same in float32.
 SAME_IN_FLOAT32 = {"rtol": 2e-5, "atol": 2e-5}
+
+# A whole model's outputs, relative to the largest: some fifty layers, each with its roundings. A
+# fused pair is one rounding away from the pair; folding moves the roundings of every weight.
+SAME_MODEL_FUSED = {torch.float64: 1e-12, torch.float32: 1e-5}
+SAME_MODEL_FOLDED = {torch.float64: 1e-10, torch.float32: 1e-4}
 
 
 def format_of(dtype: torch.dtype) -> Format:
@@ -90,6 +95,13 @@ def assert_gradients_close(actual: Tensor, expected: Sequence[Term], what: str) 
             f"{what}, element {index}: {value!r} instead of {exact!r}: "
             f"{error:.3g} ULP of {actual.dtype}, {allowed:.3g} allowed"
         )
+
+
+def assert_same_outputs(actual: Tensor, expected: Tensor, tolerance: dict[torch.dtype, float]):
+    """Two models' outputs are as close as `tolerance` has it for their dtype."""
+    assert actual.shape == expected.shape and actual.dtype == expected.dtype
+    error = ((actual - expected).abs().max() / expected.abs().max()).item()
+    assert error <= tolerance[actual.dtype]
 
 
 def assert_same_bits(actual: Tensor, expected: Tensor, what: str = "") -> None:

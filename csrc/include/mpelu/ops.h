@@ -50,10 +50,10 @@ MPELU_API std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward(
 /// Batch norm over dimension 1, then mpelu() with the channels there, as one operator: the
 /// normalised value is computed anew for the backward instead of being kept.
 ///
-/// weight, bias and the running statistics have C elements each, or are left out; alpha and beta are
-/// those of mpelu(). With training the batch's own statistics normalise it, and the running ones move
-/// towards them by momentum; without, the running ones do. Returns the output, and the mean and
-/// 1 / sqrt(var + eps) that normalised it, which are not differentiable.
+/// weight, bias and the running statistics have C elements each, or are left out; alpha and beta
+/// are those of mpelu(). With training the batch's own statistics normalise it, and the running
+/// ones move towards them by momentum; without, the running ones do. Returns the output, and the
+/// mean and 1 / sqrt(var + eps) that normalised it, which are not differentiable.
 MPELU_API std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
     const at::Tensor& input, const std::optional<at::Tensor>& weight,
     const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& running_mean,

@@ -1,0 +1,21 @@
+"""Exchanging the modules of a model."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether nothing but its type decides what a module does (a parametrization changes that)."""
+    attributes = vars(module)
+    hooked = any(value for name, value in attributes.items() if name.endswith("_hooks"))
+    return not hooked and "forward" not in attributes
+
+
+def replace(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None:
+    """Puts modules, in their mode, where others are, under every name that these have."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is not None and child in replacements:
+                replacements[child].training = child.training
+                parent.add_module(name, replacements[child])

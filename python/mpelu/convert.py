@@ -1,0 +1,343 @@
+r"""Conversion of whole models, in place: learned activations in, batch norm fused or folded away.
+
+.. code-block:: python
+
+    model = torchvision.models.resnet50(weights="DEFAULT")
+    mpelu.convert.split_shared_activations_(model)
+    mpelu.convert.replace_activations_(model, example_input=torch.randn(1, 3, 224, 224))
+    mpelu.convert.fuse_batch_norm_(model)
+    ...  # train
+    mpelu.convert.fold_batch_norm_(model.eval())
+
+Modules are exchanged, under the names that they are registered by; what a model's own code does
+between them stays.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
+from itertools import chain
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from mpelu._channels import Site, sites_inferred, sites_seen
+from mpelu._dataflow import Layer, module_calls
+from mpelu._split import split_shared_activations_
+from mpelu._surgery import is_plain, replace
+from mpelu.init import taylor_init_
+from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d
+
+__all__ = [
+    "fold_batch_norm_",
+    "fuse_batch_norm_",
+    "replace_activations_",
+    "split_shared_activations_",
+]
+
+_FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    nn.BatchNorm1d: BatchNormMPELU1d,
+    nn.BatchNorm2d: BatchNormMPELU2d,
+    nn.BatchNorm3d: BatchNormMPELU3d,
+}
+_NORMS = (*_FUSED, *_FUSED.values())
+_LAYERS = get_args(Layer)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+# The alpha of the activations that do not learn it.
+_FIXED_ALPHA: dict[type[nn.Module], Callable[[Any], float]] = {
+    ELU: lambda module: module.alpha,
+    nn.ELU: lambda module: module.alpha,
+    nn.ReLU: lambda module: 0.0,
+}
+
+
+def fuse_batch_norm_(model: nn.Module) -> nn.Module:
+    r"""Replaces each batch norm and the activation right after it by one fused module, in place.
+
+    A :class:`torch.nn.BatchNorm1d`, ``2d`` or ``3d`` becomes a :class:`mpelu.nn.BatchNormMPELU1d`,
+    ``2d`` or ``3d`` with the same settings, mode, parameters and buffers (the same tensors: an
+    optimiser that has them keeps them), and the activation becomes :class:`torch.nn.Identity`. The
+    model's outputs, gradients and running statistics stay the same.
+
+    The activation is one of :class:`mpelu.MPELU` and :class:`mpelu.SPELU` with ``dim=1``, whose
+    parameters move into the fused module; or :class:`mpelu.ELU`, :class:`torch.nn.ELU` or
+    :class:`torch.nn.ReLU`, whose alpha (0 for ReLU) does not start to learn: it becomes a frozen
+    parameter (``requires_grad=False``) of one element.
+
+    What follows what is read off the model with :mod:`torch.fx`, in training and in evaluation
+    mode; where a part does not trace, the parts inside it are looked at one by one, and a
+    :class:`torch.nn.Sequential` is taken to run from its beginning to its end. Identities between
+    the two do not count. A pair stays as it is where
+
+    * the batch norm's output has another user, or an activation that is a function;
+    * the batch norm or the activation is called at, or registered in, more than one place. A
+      ReLU may be: it changes nothing in what a ReLU put out, so that the fused module gets its own
+      and the shared one stays for its other users (as in torchvision's residual networks);
+    * one of them has hooks or parametrizations or is a subclass, as
+      :class:`torch.nn.SyncBatchNorm` is.
+
+    Args:
+        model: the model; it may be trained on or evaluated afterwards.
+
+    Returns:
+        nn.Module: ``model`` itself.
+
+    Example::
+
+        >>> model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), mpelu.MPELU(16))
+        >>> mpelu.convert.fuse_batch_norm_(model)
+    """
+    followers, used_once = _sole_followers(model, modes=(True, False))
+    replacements: dict[nn.Module, nn.Module] = {}
+    for norm, activation in followers.items():
+        fusable = type(norm) in _FUSED and _can_be_fused(activation)
+        if not fusable or not is_plain(norm) or not is_plain(activation):
+            continue
+        if activation in used_once:
+            replacements[activation] = nn.Identity()
+        elif type(activation) is not nn.ReLU:
+            continue
+        replacements[norm] = _fused(norm, activation, _first_float(norm, model))
+    replace(model, replacements)
+    return model
+
+
+def fold_batch_norm_(model: nn.Module) -> nn.Module:
+    r"""Folds each batch norm into the layer before it, in place, for evaluation.
+
+    In evaluation batch norm is a multiplication and an addition per channel, which the weight and
+    bias of a convolution, transposed convolution or linear layer can take over. The batch norm
+    becomes :class:`torch.nn.Identity`, and a :class:`mpelu.nn.BatchNormMPELU1d`, ``2d`` or ``3d``
+    becomes :class:`mpelu.MPELU` or :class:`mpelu.SPELU` with the parameters that it had. Outputs
+    stay the same but for rounding; training afterwards is training without batch norm.
+
+    What follows what is found as :func:`fuse_batch_norm_` does. A batch norm stays as it is where
+    it has no running statistics, where the layer's output has another user, where one of the two
+    is called at, or registered in, more than one place, has hooks or parametrizations or is a
+    subclass, or after a transposed convolution with groups. A linear layer's batch norm is taken to
+    normalise its features, as it does for inputs of two dimensions.
+
+    Args:
+        model: the model, in evaluation mode.
+
+    Returns:
+        nn.Module: ``model`` itself.
+
+    Raises:
+        ValueError: if the model, or a module in it, is in training mode.
+
+    Example::
+
+        >>> model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), mpelu.MPELU(16))
+        >>> mpelu.convert.fold_batch_norm_(model.eval())
+    """
+    for name, module in model.named_modules():
+        if module.training:
+            raise ValueError(
+                "fold_batch_norm_ needs a model in evaluation mode (call model.eval()); "
+                f"{name or type(module).__name__!r} is in training mode"
+            )
+    followers, used_once = _sole_followers(model, modes=(False,))
+    replacements: dict[nn.Module, nn.Module] = {}
+    for layer, norm in followers.items():
+        foldable = type(layer) in _LAYERS and type(norm) in _NORMS and norm in used_once
+        if foldable and is_plain(layer) and is_plain(norm) and _can_take(layer, norm):
+            _fold(layer, norm)
+            replacements[norm] = _unnormalised(norm)
+    replace(model, replacements)
+    return model
+
+
+def replace_activations_(
+    model: nn.Module,
+    from_: type[nn.Module] | tuple[type[nn.Module], ...] = nn.ReLU,
+    to: str = "mpelu",
+    example_input: Tensor | tuple[Any, ...] | None = None,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    taylor_init: bool = False,
+) -> nn.Module:
+    r"""Replaces every activation module of a type by an MPELU, SPELU or ELU, in place.
+
+    An MPELU or SPELU gets one alpha (and beta) per channel. How many channels there are shows when
+    the model runs on ``example_input``, once, in evaluation mode and without gradients. They are in
+    dimension 1; where an input of three or more dimensions comes from a :class:`torch.nn.Linear`,
+    as the tokens of a transformer do, they are in the last (layer norm, dropout, splits, sums and
+    products may be in between). Without an ``example_input``, the layer or batch norm before each
+    activation tells, where :mod:`torch.fx` finds it.
+
+    One activation module stays one: where the model calls it in several places, or has it under
+    several names, these share its parameters. With the same number of channels everywhere they are
+    still one per channel; with different ones (as in torchvision's bottleneck blocks), or where
+    ``example_input`` does not get to it, ``num_parameters`` is 1, shared by all channels.
+    :func:`split_shared_activations_` before this makes one activation of each call.
+
+    Activations that are called as functions, such as :func:`torch.nn.functional.relu`, are part of
+    the model's code and stay. What was registered on an old module (hooks, parameters) goes with
+    it, and an in-place activation becomes one that is not.
+
+    Args:
+        model: the model.
+        from_: the type of the activations to replace, with its subclasses, or a tuple of types.
+            Default: :class:`torch.nn.ReLU`
+        to: "mpelu", "spelu" or "elu". Default: "mpelu"
+        example_input: what the model can be called with: a tensor, or a tuple of arguments.
+            "elu" needs none.
+        alpha: what alpha starts from, or for "elu" its fixed value. Default: 1.0
+        beta: what beta starts from; "mpelu" alone has it. Default: 1.0
+        taylor_init: initialise the model's layers anew, by :func:`mpelu.init.taylor_init_`; layers
+            without a certain activation take the new ones' alpha and beta. Default: ``False``
+
+    Returns:
+        nn.Module: ``model`` itself.
+
+    Raises:
+        ValueError: if ``to`` is unknown, no such activation is in the model, or no
+            ``example_input`` is given where it is needed. Nothing was changed.
+
+    Example::
+
+        >>> model = torchvision.models.resnet18()
+        >>> example = torch.randn(1, 3, 224, 224)
+        >>> mpelu.convert.replace_activations_(model, example_input=example, alpha=0.25)
+    """
+    if to not in ("mpelu", "spelu", "elu"):
+        raise ValueError(f"to must be 'mpelu', 'spelu' or 'elu', got {to!r}")
+    types = from_ if isinstance(from_, tuple) else (from_,)
+    names = {m: name for name, m in model.named_modules() if name and isinstance(m, types)}
+    if not names:
+        wanted = " or ".join(kind.__name__ for kind in types)
+        raise ValueError(
+            f"no {wanted} module in {type(model).__name__} "
+            "(activations that are called as functions cannot be replaced)"
+        )
+    if to == "elu":
+        replacements: dict[nn.Module, nn.Module] = {module: ELU(alpha) for module in names}
+    else:
+        sites = (
+            sites_inferred(model, names)
+            if example_input is None
+            else sites_seen(model, names, example_input)
+        )
+        like = _first_float(model)
+        replacements = {
+            module: _learned(alpha, beta if to == "mpelu" else None, sites[module], like)
+            for module in names
+        }
+    replace(model, replacements)
+    _leave_fast_paths(model, replacements.values())
+    if taylor_init:
+        taylor_init_(model, alpha, beta if to == "mpelu" else 1.0)
+    return model
+
+
+def _sole_followers(
+    model: nn.Module, modes: Iterable[bool]
+) -> tuple[dict[nn.Module, nn.Module], set[nn.Module]]:
+    """Modules used once with the one that alone takes their output; and all that are used once."""
+    names = Counter(module for _, module in model.named_modules(remove_duplicate=False))
+    uses: Counter[nn.Module] = Counter()
+    followers: dict[nn.Module, set[nn.Module | None]] = defaultdict(set)
+    for training in modes:
+        calls = module_calls(model, training)
+        uses |= Counter(call.module for call in calls)
+        for call in calls:
+            followers[call.module].add(call.follower)
+    used_once = {module for module, count in uses.items() if count == names[module] == 1}
+    sole = {}
+    for module in used_once:
+        follower, *others = followers[module]
+        if follower is not None and not others:
+            sole[module] = follower
+    return sole, used_once
+
+
+def _can_be_fused(activation: Any) -> bool:
+    learned_by_channel = type(activation) in (MPELU, SPELU) and activation.dim == 1
+    return learned_by_channel or type(activation) in _FIXED_ALPHA
+
+
+def _first_float(*modules: nn.Module) -> Tensor:
+    """A tensor that shows the device and dtype of a model, or torch's defaults if it has none."""
+    tensors = chain.from_iterable(chain(m.parameters(), m.buffers()) for m in modules)
+    return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(()))
+
+
+def _fused(norm: Any, activation: Any, like: Tensor) -> nn.Module:
+    if type(activation) in (MPELU, SPELU):
+        initial, count = activation.initial, activation.num_parameters
+        alpha, beta = activation.alpha, activation._parameters.get("beta")
+    else:
+        initial, count = {"alpha": _FIXED_ALPHA[type(activation)](activation)}, 1
+        value = torch.full((1,), initial["alpha"], device=like.device, dtype=like.dtype)
+        alpha, beta = Parameter(value, requires_grad=False), None
+    fused = _FUSED[type(norm)](
+        norm.num_features,
+        alpha=initial["alpha"],
+        beta=initial.get("beta"),
+        eps=norm.eps,
+        momentum=norm.momentum,
+        affine=norm.affine,
+        track_running_stats=norm.track_running_stats,
+        num_parameters=count,
+        device="meta",  # every tensor is put in from outside
+    )
+    for name in ("weight", "bias"):
+        fused.register_parameter(name, getattr(norm, name))
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        fused.register_buffer(name, getattr(norm, name))
+    fused.register_parameter("alpha", alpha)
+    fused.register_parameter("beta", beta)
+    return fused
+
+
+def _can_take(layer: Any, norm: Any) -> bool:
+    """Whether a layer's weight can take over what a batch norm does in evaluation."""
+    tracked = norm.running_mean is not None and norm.running_var is not None
+    return tracked and not (isinstance(layer, _TRANSPOSED) and layer.groups != 1)
+
+
+def _fold(layer: Any, norm: Any) -> None:
+    layer.weight, layer.bias = fuse_conv_bn_weights(  # a linear layer's weight has no kernel: fine
+        layer.weight,
+        layer.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+        transpose=isinstance(layer, _TRANSPOSED),
+    )
+
+
+def _unnormalised(norm: Any) -> nn.Module:
+    """What is left of a batch norm that was folded away: its activation, if it has one."""
+    if type(norm) in _FUSED:
+        return nn.Identity()
+    kind = SPELU if norm.beta is None else MPELU
+    activation: nn.Module = kind(norm.alpha.numel(), device="meta")
+    activation.register_parameter("alpha", norm.alpha)
+    if norm.beta is not None:
+        activation.register_parameter("beta", norm.beta)
+    return activation
+
+
+def _learned(alpha: float, beta: float | None, sites: set[Site], like: Tensor) -> nn.Module:
+    """An SPELU, or with a beta an MPELU, for all the sites that it is called at."""
+    shared = Site(1, 1, like.device, like.dtype)
+    channels, dim, device, dtype = next(iter(sites)) if len(sites) == 1 else shared
+    if beta is None:
+        return SPELU(channels, alpha, dim, device, dtype)
+    return MPELU(channels, alpha, beta, dim, device, dtype)
+
+
+def _leave_fast_paths(model: nn.Module, activations: Collection[nn.Module]) -> None:
+    """Torch's transformer encoders have a fast path in evaluation, for ReLU and GELU alone."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer) and module.activation in activations:
+            module.activation_relu_or_gelu = 0  # their code for any other activation
+        if isinstance(module, nn.TransformerEncoder) and module.layers[0].activation in activations:
+            module.use_nested_tensor = False

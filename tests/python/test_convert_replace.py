@@ -1,0 +1,315 @@
+"""mpelu.convert.replace_activations_: a model's activations become MPELU, SPELU or ELU."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import timm
+import torch
+import torchvision
+from convert_samples import FUSED, MODELS, Untraceable, count, images, randomise
+from init_statistics import assert_slope
+from tolerances import SAME_MODEL_FUSED, assert_same_outputs
+from torch import nn
+
+import mpelu
+from mpelu.convert import fuse_batch_norm_, replace_activations_, split_shared_activations_
+
+LEARNED = (mpelu.MPELU, mpelu.SPELU)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def sites(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """The number of parameters and the channel dimension of each activation."""
+    return {
+        name: (module.num_parameters, module.dim)
+        for name, module in model.named_modules()
+        if isinstance(module, LEARNED)
+    }
+
+
+def test_resnet50_has_one_parameter_per_channel_where_its_activations_are_not_shared():
+    model = torchvision.models.resnet50()
+    assert replace_activations_(model, example_input=images(64)) is model
+    # The relu of a bottleneck block is called with 64, 64 and 256 channels.
+    blocks = [f"layer{i}.{j}.relu" for i, n in enumerate((3, 4, 6, 3), 1) for j in range(n)]
+    assert sites(model) == {"relu": (64, 1), **dict.fromkeys(blocks, (1, 1))}
+
+
+def test_resnet50_split_has_one_parameter_per_channel_everywhere_and_then_fuses():
+    model = split_shared_activations_(torchvision.models.resnet50())
+    randomise(replace_activations_(model, example_input=images(64)))
+    expected = {"relu": (64, 1)}
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        for block in range(blocks):
+            name, width = f"layer{stage + 1}.{block}.relu", 64 << stage
+            expected |= {name: (width, 1), f"{name}_1": (width, 1), f"{name}_2": (4 * width, 1)}
+    assert sites(model) == expected
+    fused = fuse_batch_norm_(copy.deepcopy(model)).eval()
+    assert count(fused, *FUSED) == MODELS["resnet50"].pairs
+    input = images(64)
+    with torch.no_grad():
+        assert_same_outputs(fused(input), model.eval()(input), SAME_MODEL_FUSED)
+
+
+def test_resnet18_has_one_parameter_per_channel():
+    model = replace_activations_(torchvision.models.resnet18(), example_input=images(64))
+    expected = {f"layer{i}.{j}.relu": (32 << i, 1) for i in range(1, 5) for j in range(2)}
+    assert sites(model) == {"relu": (64, 1), **expected}
+
+
+def test_timm_resnet_has_one_parameter_per_channel_and_then_fuses():
+    model = timm.create_model("test_resnet").eval()
+    norms = {name: m.num_features for name, m in model.named_modules() if "bn" in name}
+    replace_activations_(model, example_input=images(64), alpha=0.5)
+    after = {"bn1": "act1", "bn2": "act2", "bn3": "act3"}
+    expected = {
+        ".".join((*name.split(".")[:-1], after[name.split(".")[-1]])): (channels, 1)
+        for name, channels in norms.items()
+    }
+    assert sites(model) == {"conv1.2": (16, 1), "conv1.5": (16, 1), **expected}
+    model = randomise(model)
+    fused = fuse_batch_norm_(copy.deepcopy(model))
+    assert count(fused, *FUSED) == MODELS["timm"].pairs
+    input = images(64)
+    with torch.no_grad():
+        assert_same_outputs(fused(input), model(input), SAME_MODEL_FUSED)
+
+
+def test_timm_vision_transformers_tokens_have_their_channels_last():
+    model = timm.create_model("test_vit")
+    replace_activations_(model, from_=nn.GELU, example_input=images(160))
+    assert len(model.blocks)
+    assert sites(model) == {f"blocks.{i}.mlp.act": (192, -1) for i in range(len(model.blocks))}
+    assert model(images(160)).shape == (2, 1000)
+
+
+def transformer(**settings) -> nn.Module:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, activation=nn.ReLU(), **settings)
+    return nn.TransformerEncoder(layer, 2)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
+def test_torchs_transformer_runs_the_new_activation_in_evaluation_too(batch_first, norm_first):
+    tokens = torch.randn(3, 5, 8)
+    model = transformer(batch_first=batch_first, norm_first=norm_first, dropout=0.0)
+    replace_activations_(model, example_input=tokens, alpha=3.0)
+    assert sites(model) == {f"layers.{i}.activation": (16, -1) for i in range(2)}
+    padding = torch.zeros(3, 5, dtype=torch.bool).index_fill(1, torch.tensor([4]), True)
+    padding = padding if batch_first else padding[[0, 0, 0, 1, 1], :3]
+    expected = model(tokens, src_key_padding_mask=padding)
+    with torch.no_grad():
+        output = model.eval()(tokens, src_key_padding_mask=padding)
+    torch.testing.assert_close(output, expected)
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "expected"),
+    [
+        ([nn.Conv1d(3, 4, 1)], (2, 3, 5), (4, 1)),
+        ([nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4)], (2, 3, 5, 5, 5), (4, 1)),
+        ([nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4), nn.Dropout()], (2, 3, 5, 5), (4, 1)),
+        ([nn.ConvTranspose2d(3, 4, 1), nn.MaxPool2d(2)], (2, 3, 5, 5), (4, 1)),
+        ([nn.Linear(3, 4), nn.BatchNorm1d(4)], (2, 3), (4, 1)),
+    ],
+)
+@pytest.mark.parametrize("with_example", [True, False])
+def test_channels_come_from_an_example_or_from_the_layer_before(
+    layers, shape, expected, with_example
+):
+    model = nn.Sequential(*layers, nn.ReLU())
+    example = torch.randn(shape)
+    replace_activations_(model, example_input=example if with_example else None)
+    assert list(sites(model).values()) == [expected]
+    assert model(example).shape[1] == 4
+
+
+@pytest.mark.parametrize("with_example", [True, False])
+@pytest.mark.parametrize("norm", [nn.Identity, lambda: nn.LayerNorm(4)])
+def test_channels_after_a_linear_layer_are_last(norm, with_example):
+    model = nn.Sequential(nn.Linear(3, 4), norm(), nn.ReLU())
+    tokens = torch.randn(2, 5, 3)
+    replace_activations_(model, example_input=tokens if with_example else None)
+    assert sites(model) == {"2": (4, -1)}
+    assert model(tokens).shape == (2, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("forward", "expected"),
+    [
+        (lambda self, x: self.act(self.linear(x)), (8, -1)),
+        (lambda self, x: self.act(self.linear(x).chunk(2, -1)[0]), (4, -1)),
+        (lambda self, x: self.act(torch.split(self.linear(x), 4, -1)[1]), (4, -1)),
+        (lambda self, x: self.act(nn.functional.dropout(self.linear(x)) + x.sum()), (8, -1)),
+        (lambda self, x: self.act(0.5 * self.linear(x)), (8, -1)),
+        (lambda self, x: self.act(nn.functional.linear(x, self.linear.weight)), (8, -1)),
+        (lambda self, x: self.act(self.linear(x).mT), (8, 1)),
+        (lambda self, x: self.act(self.conv(self.linear(x).mT)), (8, 1)),
+        (lambda self, x: self.act(input=self.linear(x)), (8, -1)),
+    ],
+)
+def test_what_a_linear_layer_puts_out_keeps_its_channels_last(forward, expected):
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.conv, self.act = nn.Linear(3, 8), nn.Conv1d(8, 8, 1), nn.ReLU()
+
+        def forward(self, input):
+            return forward(self, input)
+
+    model = replace_activations_(Model(), example_input=torch.randn(2, 5, 3))
+    assert sites(model) == {"act": expected}
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_channels_of_few_dimensions_are_where_mpelu_looks_for_them(shape):
+    model = replace_activations_(nn.Sequential(nn.ReLU()), example_input=torch.randn(shape))
+    assert sites(model) == {"0": (3 if shape else 1, 1)}
+    assert model(torch.randn(shape)).shape == shape
+
+
+def test_without_an_example_an_uncertain_activation_is_an_error_that_changes_nothing():
+    model = torchvision.models.resnet18()
+    parts = list(model.modules())
+    with pytest.raises(ValueError, match=r"how many channels 'layer1\.0\.relu', .*example_input"):
+        replace_activations_(model)
+    assert list(model.modules()) == parts
+
+
+def test_an_untraceable_model_is_run_on_the_example():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), Untraceable(nn.ReLU()))
+    replace_activations_(model, example_input=images())
+    assert sites(model) == {"1.body.2": (4, 1)}
+
+
+class Calls(nn.Module):
+    """One activation, called on each of some tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = nn.ReLU()
+
+    def forward(self, *inputs):
+        return [self.activation(input) for input in inputs]
+
+
+@pytest.mark.parametrize(("channels", "expected"), [((4, 4), 4), ((4, 8), 1), ((), 1)])
+def test_one_activation_stays_one_and_is_channel_shared_where_channels_differ(channels, expected):
+    model = Calls()
+    example = tuple(torch.randn(2, count, 5, 5) for count in channels)
+    replace_activations_(model, example_input=example)
+    assert sites(model) == {"activation": (expected, 1)}
+    assert [output.shape for output in model(*example)] == [input.shape for input in example]
+
+
+def test_an_activation_under_two_names_stays_one():
+    shared = nn.ReLU()
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), shared, nn.Conv2d(4, 4, 1), shared)
+    replace_activations_(model, example_input=images())
+    assert model[1] is model[3]
+    assert model[1].num_parameters == 4
+
+
+@pytest.mark.parametrize(
+    ("to", "expected"),
+    [
+        ("mpelu", "MPELU(num_parameters=4)"),
+        ("spelu", "SPELU(num_parameters=4)"),
+        ("elu", "ELU(alpha=0.5)"),
+    ],
+)
+def test_to_names_the_new_activation_and_alpha_and_beta_its_start(to, expected):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True))
+    replace_activations_(model, to=to, alpha=0.5, beta=2.0)
+    assert repr(model[1]) == expected
+    assert {name: set(p.tolist()) for name, p in model[1].named_parameters()} == {
+        "mpelu": {"alpha": {0.5}, "beta": {2.0}},
+        "spelu": {"alpha": {0.5}},
+        "elu": {},
+    }[to]
+
+
+def test_from_is_a_type_or_several():
+    model = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 4), nn.SiLU(), nn.ReLU())
+    replace_activations_(model, from_=(nn.GELU, nn.SiLU))
+    assert [type(part) for part in model[1::2]] == [mpelu.MPELU, mpelu.MPELU]
+    assert type(model[4]) is nn.ReLU
+    replace_activations_(model, from_=mpelu.MPELU, to="elu")
+    assert count(model, mpelu.ELU) == 2
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_keeps_its_state_its_mode_and_its_hooks(training):
+    model = randomise(torchvision.models.resnet18()).train(training)
+    model.bn1.eval()
+    before = copy.deepcopy(model.state_dict())
+    modes = {name: module.training for name, module in model.named_modules()}
+    replace_activations_(model, example_input=images(64))
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_failing_example_leaves_the_model_as_it_was():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    with pytest.raises(RuntimeError):
+        replace_activations_(model, example_input=torch.randn(2, 5))
+    assert type(model[1]) is nn.ReLU
+    assert all(m.training and not m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("with_example", [True, False])
+def test_the_parameters_have_the_models_dtype_and_device(with_example):
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU()).to("meta", torch.float64)
+    example = torch.randn(2, 3, device="meta", dtype=torch.float64)
+    replace_activations_(model, example_input=example if with_example else None)
+    assert all(p.is_meta and p.dtype == torch.float64 for p in model.parameters())
+
+
+def test_taylor_init_takes_the_new_activations_alpha_and_beta():
+    model = nn.Sequential(nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 200))
+    replace_activations_(model, alpha=0.5, beta=3.0, taylor_init=True)
+    assert_slope(model[0], 1.5)
+    assert_slope(model[2], 1.5)
+
+
+@pytest.mark.parametrize("to", ["mpelu", "spelu", "elu"])
+def test_a_converted_model_trains(to):
+    input, target = images(64), torch.tensor([0, 1])
+    model = timm.create_model("test_resnet", num_classes=4)
+    fuse_batch_norm_(replace_activations_(model, to=to, example_input=input, taylor_init=True))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(2):
+        loss = nn.functional.cross_entropy(model(input), target)
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+    assert losses[1] < losses[0]
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_an_unknown_activation_is_an_error():
+    with pytest.raises(ValueError, match="to must be 'mpelu', 'spelu' or 'elu', got 'gelu'"):
+        replace_activations_(nn.Sequential(nn.ReLU()), to="gelu")
+
+
+@pytest.mark.parametrize(
+    ("model", "from_", "message"),
+    [
+        (nn.Sequential(nn.GELU()), nn.ReLU, "no ReLU module in Sequential"),
+        (nn.Sequential(), (nn.ELU, nn.SiLU), "no ELU or SiLU module in Sequential"),
+        (nn.ReLU(), nn.ReLU, "no ReLU module in ReLU"),
+    ],
+)
+def test_no_activation_to_replace_is_an_error(model, from_, message):
+    with pytest.raises(ValueError, match=message):
+        replace_activations_(model, from_=from_)

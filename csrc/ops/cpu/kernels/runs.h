@@ -196,8 +196,10 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
   });
   Totals<K> totals(layout.channels);
   tiles.for_each(0, tiles.count, [&](const Tiles::Unit& unit) {
+    int64_t channel = unit.channel % layout.channels;
     for (int64_t i = 0; i < unit.channels; ++i) {
-      totals.add((unit.channel + i) % layout.channels, partial[unit.number * tiles.width + i]);
+      totals.add(channel, partial[unit.number * tiles.width + i]);
+      channel = channel + 1 == layout.channels ? 0 : channel + 1;
     }
   });
   return totals.values();

@@ -48,8 +48,7 @@ MPELU_HOST_DEVICE V backward(V grad_output, V x, const BatchNorm<V>& channel,
 }
 
 /// The gradient with respect to x, from that with respect to u and the means over the channel of
-/// what went to its sums: grad, and grad_x / (var + eps). Both are 0 where the statistics are
-/// given.
+/// what went to its sums: grad, and grad_x / (var + eps).
 template <typename V>
 MPELU_HOST_DEVICE V input_gradient(V grad, V x, const BatchNorm<V>& channel, V mean_grad,
                                    V mean_grad_x) {

@@ -34,7 +34,7 @@ void check_parameter(const char* op, const at::Tensor& input, const at::Tensor& 
 
 void check_each_channel(const char* op, const at::Tensor& input,
                         const std::optional<at::Tensor>& parameter, const char* name) {
-  if (parameter.has_value() && parameter->defined()) {
+  if (is_defined(parameter)) {
     check_fits(op, input, *parameter, name);
     TORCH_CHECK(parameter->dim() == 1 && parameter->sym_numel() == input.sym_size(1), op,
                 ": expected ", name, " to have one element for each of the ", input.sym_size(1),
@@ -112,9 +112,7 @@ void check_batch_norm(const char* op, const at::Tensor& input,
   check_each_channel(op, input, bias, "bias");
   check_each_channel(op, input, running_mean, "running_mean");
   check_each_channel(op, input, running_var, "running_var");
-  const bool has_statistics = running_mean.has_value() && running_mean->defined() &&
-                              running_var.has_value() && running_var->defined();
-  TORCH_CHECK(training || has_statistics, op,
+  TORCH_CHECK(training || (is_defined(running_mean) && is_defined(running_var)), op,
               ": expected running_mean and running_var where training is False, got None");
   TORCH_CHECK(
       !training || input.sym_numel() != input.sym_size(1), op,

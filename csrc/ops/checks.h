@@ -10,6 +10,11 @@
 // as symbols, so that the same checks serve the Meta kernels under dynamic shapes.
 namespace mpelu {
 
+inline bool is_defined(const at::Tensor& tensor) { return tensor.defined(); }
+inline bool is_defined(const std::optional<at::Tensor>& tensor) {
+  return tensor.has_value() && tensor->defined();
+}
+
 /// The dimension of the channels, counted from the front: dim, wrapped; 0 for a tensor with fewer
 /// than two dimensions.
 int64_t channel_dim(const char* op, const at::Tensor& input, int64_t dim);

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from mpelu._dataflow import attributes_restored, graphs, in_mode
+from mpelu._dataflow import CHANNELWISE_MODULES, attributes_restored, graphs, in_mode
 
 
 class Site(NamedTuple):
@@ -87,15 +87,10 @@ def sites_inferred(model: nn.Module, names: Mapping[nn.Module, str]) -> dict[nn.
 
 
 _KEEPING_CHANNELS = (
-    nn.modules.dropout._DropoutNd,
-    nn.modules.pooling._MaxPoolNd,
-    nn.modules.pooling._AvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd,
-    nn.modules.pooling._AdaptiveAvgPoolNd,
+    *CHANNELWISE_MODULES,
     nn.modules.instancenorm._InstanceNorm,
     nn.GroupNorm,
     nn.LayerNorm,
-    nn.Identity,
 )
 
 

@@ -73,16 +73,16 @@ _FUNCTION_SLOPES: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys((torch.ops.mpelu.mpelu, torch.ops.mpelu.mpelu_), _mpelu),
 }
 
-_PASSING_MODULES = (
-    nn.modules.batchnorm._BatchNorm,
+#: Each channel of what they put out is of the same channel of what they take in.
+CHANNELWISE_MODULES = (
     nn.modules.dropout._DropoutNd,
     nn.modules.pooling._MaxPoolNd,
     nn.modules.pooling._AvgPoolNd,
     nn.modules.pooling._AdaptiveMaxPoolNd,
     nn.modules.pooling._AdaptiveAvgPoolNd,
-    nn.Flatten,
     nn.Identity,
 )
+_PASSING_MODULES = (nn.modules.batchnorm._BatchNorm, *CHANNELWISE_MODULES, nn.Flatten)
 _PASSING_FUNCTIONS = {
     F.batch_norm,
     *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d),

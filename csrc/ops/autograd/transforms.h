@@ -6,12 +6,10 @@
 
 #include <optional>
 
+#include "ops/checks.h"
+
 namespace mpelu {
 
-inline bool is_defined(const at::Tensor& tensor) { return tensor.defined(); }
-inline bool is_defined(const std::optional<at::Tensor>& tensor) {
-  return tensor.has_value() && tensor->defined();
-}
 inline const at::Tensor& value(const at::Tensor& tensor) { return tensor; }
 inline const at::Tensor& value(const std::optional<at::Tensor>& tensor) { return *tensor; }
 

@@ -22,15 +22,13 @@ namespace {
 
 using OptionalTensor = std::optional<at::Tensor>;
 
-bool is_given(const OptionalTensor& tensor) { return tensor.has_value() && tensor->defined(); }
-
 at::Tensor as_doubles(const at::Tensor& tensor) { return tensor.to(at::kDouble).contiguous(); }
 
 /// The numbers of a tensor that may be left out, as the kernels read them.
 class Numbers {
  public:
   explicit Numbers(const OptionalTensor& tensor, double value = 0) : value_(value) {
-    if (is_given(tensor)) {
+    if (is_defined(tensor)) {
       doubles_ = as_doubles(*tensor);
     }
   }
@@ -73,7 +71,7 @@ struct Parameters {
 
 /// running = (1 - momentum) * running + momentum * batch.
 void move_towards(const OptionalTensor& running, const at::Tensor& batch, double momentum) {
-  if (is_given(running)) {
+  if (is_defined(running)) {
     running->copy_(as_doubles(*running).mul(1 - momentum).add_(batch, momentum));
   }
 }
@@ -130,7 +128,8 @@ batch_norm_mpelu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& i
         g, x, parameters.view(), training, channel_layout(x, 1));
   }
   const auto gradient_of = [&](const OptionalTensor& parameter, const std::vector<double>& sums) {
-    return is_given(parameter) ? cpu::gradient(*parameter, sums) : at::empty({0}, alpha.options());
+    return is_defined(parameter) ? cpu::gradient(*parameter, sums)
+                                 : at::empty({0}, alpha.options());
   };
   return {grad_input, gradient_of(weight, weight_sums), gradient_of(bias, bias_sums),
           gradient_of(alpha, alpha_sums), gradient_of(beta, beta_sums)};

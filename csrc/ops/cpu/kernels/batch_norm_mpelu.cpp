@@ -194,7 +194,7 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
 template <typename V>
 MPELU_ALWAYS_INLINE inline V normalized_gradient(const V& g, const V& x, int64_t valid,
                                                  const math::BatchNorm<V>& channel,
-                                                 Sums<V, 4>& sums) {
+                                                 SumArray<V, 4>& sums) {
   math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
   const V grad = math::backward(g, or_else(x, valid, channel.mean), channel, added);
   sums = {added.activation.alpha, added.activation.beta, added.grad, added.grad_x};

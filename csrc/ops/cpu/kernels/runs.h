@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -50,15 +51,15 @@ void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, bool str
 
 /// K sums that an element adds to, or a vector of them.
 template <typename T, size_t K>
-using Sums = std::array<T, K>;
+using SumArray = std::array<T, K>;
 
 /// Sums of a channel's elements, for each channel.
 template <size_t K>
-using ChannelTotals = std::vector<Sums<double, K>>;
+using ChannelTotals = std::vector<SumArray<double, K>>;
 
 template <typename V, size_t K>
-Sums<V, K> zero_sums() {
-  Sums<V, K> sums;
+SumArray<V, K> zero_sums() {
+  SumArray<V, K> sums;
   sums.fill(V(0));
   return sums;
 }
@@ -84,21 +85,21 @@ class ColumnSums {
 
   void clear() { std::fill(sums_.begin(), sums_.end(), T(0)); }
 
-  Sums<V, K> load(int64_t column) const {
-    Sums<V, K> sums;
+  SumArray<V, K> load(int64_t column) const {
+    SumArray<V, K> sums;
     for (size_t k = 0; k < K; ++k) {
       sums[k] = V::loadu(sums_.data() + k * columns_ + column);
     }
     return sums;
   }
 
-  void store(int64_t column, const Sums<V, K>& sums) {
+  void store(int64_t column, const SumArray<V, K>& sums) {
     for (size_t k = 0; k < K; ++k) {
       sums[k].store(sums_.data() + k * columns_ + column);
     }
   }
 
-  void add_to(Sums<double, K>& total, int64_t begin, int64_t end) const {
+  void add_to(SumArray<double, K>& total, int64_t begin, int64_t end) const {
     for (int64_t column = begin; column < end; ++column) {
       for (size_t k = 0; k < K; ++k) {
         total[k] += static_cast<double>(sums_[k * columns_ + column]);
@@ -117,7 +118,7 @@ class Totals {
  public:
   explicit Totals(int64_t channels) : totals_(channels) {}
 
-  void add(int64_t channel, const Sums<double, K>& sums) {
+  void add(int64_t channel, const SumArray<double, K>& sums) {
     for (size_t k = 0; k < K; ++k) {
       totals_[channel][k].add(sums[k]);
     }
@@ -134,7 +135,7 @@ class Totals {
   }
 
  private:
-  std::vector<Sums<CompensatedSum, K>> totals_;
+  std::vector<SumArray<CompensatedSum, K>> totals_;
 };
 
 template <size_t K, typename scalar_t, typename Lane, typename Body>

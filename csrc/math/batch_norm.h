@@ -47,12 +47,20 @@ MPELU_HOST_DEVICE V backward(V grad_output, V x, const BatchNorm<V>& channel,
   return grad;
 }
 
-/// The gradient with respect to x, from that with respect to u and the means over the channel of
-/// what went to its sums: grad, and grad_x / (var + eps).
+/// One channel's numbers as the gradient with respect to x needs them.
 template <typename V>
-MPELU_HOST_DEVICE V input_gradient(V grad, V x, const BatchNorm<V>& channel, V mean_grad,
-                                   V mean_grad_x) {
-  return channel.scale * (grad - mean_grad - (x - channel.mean) * mean_grad_x);
+struct InputGradient {
+  V mean;
+  V scale;
+  /// The means over the channel of what went to its sums: grad, and grad_x / (var + eps).
+  V mean_grad;
+  V mean_grad_x;
+};
+
+/// The gradient with respect to x from that with respect to u.
+template <typename V>
+MPELU_HOST_DEVICE V input_gradient(V grad, V x, const InputGradient<V>& channel) {
+  return channel.scale * (grad - channel.mean_grad - (x - channel.mean) * channel.mean_grad_x);
 }
 
 }  // namespace mpelu::math

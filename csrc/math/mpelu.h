@@ -23,9 +23,10 @@ struct Channel {
 template <typename V>
 MPELU_HOST_DEVICE V forward(V x, const Channel<V>& channel) {
   using R = Real<V>;
-  const V m = exponential(x, channel.rate).expm1;
+  const auto [m, e, lacks_one] = exponential(x, channel.rate);
   const V zero(typename R::Scalar(0));
-  return R::select(R::non_negative(x), x, R::multiply_add(channel.alpha, m, zero));
+  const V rest = R::select(lacks_one, zero - channel.alpha, zero);
+  return R::select(R::non_negative(x), x, R::multiply_add(channel.alpha, m, rest));
 }
 
 /// What elements add to the gradients of their channel's parameters, but for constant factors.
@@ -41,12 +42,12 @@ struct Sums {
 template <typename V>
 MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V>& channel, Sums<V>& sums) {
   using R = Real<V>;
-  const auto [m, e] = exponential(x, channel.rate);
-  const auto positive = R::positive(x);
+  const auto [m, e, lacks_one] = exponential(x, channel.rate);
+  const auto is_lower = R::not_positive(x);
   const V scaled = grad_output * e;
-  sums.alpha = R::multiply_add_unless(positive, grad_output, m, sums.alpha);
-  sums.beta = R::multiply_add_unless(positive, scaled, x, sums.beta);
-  return R::select(positive, grad_output, scaled * (channel.alpha * channel.rate.beta));
+  sums.alpha = R::multiply_add_where(is_lower, grad_output, m, sums.alpha);
+  sums.beta = R::multiply_add_where(is_lower, scaled, x, sums.beta);
+  return R::select(is_lower, scaled * (channel.alpha * channel.rate.beta), grad_output);
 }
 
 /// The gradients of alpha and beta from all of a channel's sums. No sum, no gradient, whatever
@@ -61,7 +62,7 @@ MPELU_HOST_DEVICE Sums<S> parameter_gradients(const Sums<S>& sums, T alpha) {
 template <typename V>
 MPELU_HOST_DEVICE V elu_backward_from_output(V grad_output, V y, V alpha) {
   using R = Real<V>;
-  return R::select(R::positive(y), grad_output, grad_output * (y + alpha));
+  return R::select(R::not_positive(y), grad_output * (y + alpha), grad_output);
 }
 
 }  // namespace mpelu::math

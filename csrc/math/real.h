@@ -25,8 +25,10 @@ struct Real {
   using Scalar = V;
   using Mask = bool;
 
-  static MPELU_HOST_DEVICE Mask positive(V x) { return x > V(0); }
+  /// x <= 0, or x is NaN.
+  static MPELU_HOST_DEVICE Mask not_positive(V x) { return !(x > V(0)); }
   static MPELU_HOST_DEVICE Mask non_negative(V x) { return x >= V(0); }
+  static MPELU_HOST_DEVICE Mask equal(V a, V b) { return a == b; }
 
   /// x held to a limit; NaN stays NaN.
   static MPELU_HOST_DEVICE V at_least(V x, V limit) { return x < limit ? limit : x; }
@@ -38,9 +40,9 @@ struct Real {
   /// a * b + c
   static MPELU_HOST_DEVICE V multiply_add(V a, V b, V c) { return a * b + c; }
 
-  /// mask ? c : a * b + c
-  static MPELU_HOST_DEVICE V multiply_add_unless(Mask mask, V a, V b, V c) {
-    return mask ? c : a * b + c;
+  /// mask ? a * b + c : c
+  static MPELU_HOST_DEVICE V multiply_add_where(Mask mask, V a, V b, V c) {
+    return mask ? a * b + c : c;
   }
 
   /// The rounding error of the product p = a * b: exactly a * b - p.

@@ -20,29 +20,50 @@ struct Real<at::vec::Vectorized<T>> {
   using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 
 #if defined(CPU_CAPABILITY_AVX2) || defined(CPU_CAPABILITY_AVX512)
-  // The compiler's own vector type, which V wraps. Its comparisons and choices become one
-  // instruction each, with AVX-512's mask registers, where V's build whole vectors of bits.
+  // The compiler's own vector type, which V wraps.
   using Native [[gnu::vector_size(sizeof(V))]] = T;
-  using Mask = decltype(Native() > Native());
+  using Integers = decltype(Native() > Native());
 
-  static Mask positive(const V& x) { return Native(x) > Native{}; }
+#if defined(CPU_CAPABILITY_AVX512)
+  // In mask registers a comparison is one instruction and a choice none, as a part of what computes
+  // one of the two. The compiler keeps to that for intrinsics only.
+  using Mask = std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8>;
+
+  static Mask not_positive(const V& x) { return compare<_CMP_NGT_UQ>(x, V(T(0))); }
+  static Mask non_negative(const V& x) { return compare<_CMP_GE_OQ>(x, V(T(0))); }
+  static Mask equal(const V& a, const V& b) { return compare<_CMP_EQ_OQ>(a, b); }
+
+  static V select(Mask mask, const V& a, const V& b) {
+    if constexpr (sizeof(T) == 4) {
+      return _mm512_mask_blend_ps(mask, b, a);
+    } else {
+      return _mm512_mask_blend_pd(mask, b, a);
+    }
+  }
+#else
+  using Mask = Integers;
+
+  static Mask not_positive(const V& x) { return ~(Native(x) > Native{}); }
   static Mask non_negative(const V& x) { return Native(x) >= Native{}; }
+  static Mask equal(const V& a, const V& b) { return Native(a) == Native(b); }
 
   static V select(const Mask& mask, const V& a, const V& b) {
     return V(mask ? Native(a) : Native(b));
   }
+#endif
 
   static V product_error(const V& a, const V& b, const V& p) { return at::vec::fmsub(a, b, p); }
 
   template <int Shift>
   static V shift_left(const V& x) {
-    return V(Native(Mask(Native(x)) << Shift));
+    return V(Native(Integers(Native(x)) << Shift));
   }
 #else
   using Mask = V;
 
-  static Mask positive(const V& x) { return x > V(T(0)); }
+  static Mask not_positive(const V& x) { return ~(x > V(T(0))); }
   static Mask non_negative(const V& x) { return x >= V(T(0)); }
+  static Mask equal(const V& a, const V& b) { return a == b; }
   static V select(const Mask& mask, const V& a, const V& b) { return V::blendv(b, a, mask); }
 
   static V product_error(const V& a, const V& b, const V& p) {
@@ -67,7 +88,7 @@ struct Real<at::vec::Vectorized<T>> {
   /// data[index] for each of the indices, which are below the size of a vector.
   static V gather(const T* data, const Index* indices) {
 #if (defined(CPU_CAPABILITY_AVX2) || defined(CPU_CAPABILITY_AVX512)) && !defined(__clang__)
-    Mask lanes;
+    Integers lanes;
     std::memcpy(&lanes, indices, sizeof(lanes));
     return V(__builtin_shuffle(Native(V::loadu(data)), lanes));
 #else
@@ -84,9 +105,21 @@ struct Real<at::vec::Vectorized<T>> {
 
   static V multiply_add(const V& a, const V& b, const V& c) { return at::vec::fmadd(a, b, c); }
 
-  static V multiply_add_unless(const Mask& mask, const V& a, const V& b, const V& c) {
-    return select(mask, c, multiply_add(a, b, c));
+  static V multiply_add_where(const Mask& mask, const V& a, const V& b, const V& c) {
+    return select(mask, multiply_add(a, b, c), c);
   }
+
+#if defined(CPU_CAPABILITY_AVX512)
+ private:
+  template <int Predicate>
+  static Mask compare(const V& a, const V& b) {
+    if constexpr (sizeof(T) == 4) {
+      return _mm512_cmp_ps_mask(a, b, Predicate);
+    } else {
+      return _mm512_cmp_pd_mask(a, b, Predicate);
+    }
+  }
+#endif
 };
 
 /// beta in all lanes, or one in each. It holds x, not beta x, and so needs no care for the error of

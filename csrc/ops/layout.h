@@ -16,6 +16,11 @@ struct Layout {
   int64_t skipped = 0;
 
   int64_t numel() const { return outer * channels * inner; }
+
+  /// Where the element at an offset would be if nothing were skipped.
+  int64_t without_skipped(int64_t offset) const {
+    return skipped == 0 ? offset : offset - offset / (channels * inner + skipped) * skipped;
+  }
 };
 
 }  // namespace mpelu

@@ -1,12 +1,12 @@
 #include <ATen/OpMathType.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
+#include <cmath>
 #include <vector>
 
-#include "ops/cpu/gradients.h"
+#include "ops/cpu/channels.h"
 #include "ops/cpu/kernels/stubs.h"
 #include "ops/dense.h"
 
@@ -22,58 +22,35 @@ namespace {
 
 using OptionalTensor = std::optional<at::Tensor>;
 
-at::Tensor as_doubles(const at::Tensor& tensor) { return tensor.to(at::kDouble).contiguous(); }
+/// A parameter that may be left out.
+cpu::Parameter parameter(const OptionalTensor& tensor, double value) {
+  return is_defined(tensor) ? cpu::Parameter(*tensor) : cpu::Parameter(value);
+}
 
-/// The numbers of a tensor that may be left out, as the kernels read them.
-class Numbers {
- public:
-  explicit Numbers(const OptionalTensor& tensor, double value = 0) : value_(value) {
-    if (is_defined(tensor)) {
-      doubles_ = as_doubles(*tensor);
-    }
+std::vector<double> as_doubles(const at::Tensor& tensor) {
+  const cpu::Parameter parameter(tensor);
+  std::vector<double> numbers(tensor.numel());
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    numbers[i] = parameter.at<double>(static_cast<int64_t>(i));
   }
+  return numbers;
+}
 
-  cpu::Parameter view() const {
-    if (!doubles_.defined()) {
-      return {.value = value_};
-    }
-    return {.data = doubles_.const_data_ptr(), .stride = doubles_.numel() == 1 ? 0 : 1};
+/// running = (1 - momentum) * running + momentum * scale * batch.
+void move_towards(const OptionalTensor& running, const std::vector<double>& batch, double momentum,
+                  double scale = 1) {
+  if (!is_defined(running)) {
+    return;
   }
-
- private:
-  double value_;
-  at::Tensor doubles_;
-};
-
-/// Everything but the tensors that are as large as the input.
-struct Parameters {
-  Parameters(const at::Tensor& mean, const at::Tensor& invstd, const OptionalTensor& weight,
-             const OptionalTensor& bias, const at::Tensor& alpha, const OptionalTensor& beta)
-      : mean(as_doubles(mean)),
-        invstd(as_doubles(invstd)),
-        weight(weight, 1),
-        bias(bias, 0),
-        alpha(alpha),
-        beta(beta, 1) {}
-
-  cpu::BatchNormParameters view() const {
-    return {mean.data_ptr<double>(),
-            invstd.data_ptr<double>(),
-            weight.view(),
-            bias.view(),
-            alpha.view(),
-            beta.view()};
-  }
-
-  at::Tensor mean, invstd;
-  Numbers weight, bias, alpha, beta;
-};
-
-/// running = (1 - momentum) * running + momentum * batch.
-void move_towards(const OptionalTensor& running, const at::Tensor& batch, double momentum) {
-  if (is_defined(running)) {
-    running->copy_(as_doubles(*running).mul(1 - momentum).add_(batch, momentum));
-  }
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kBFloat16, at::kHalf, running->scalar_type(), "batch_norm_mpelu_running_cpu", [&] {
+        auto numbers = running->accessor<scalar_t, 1>();
+        for (size_t i = 0; i < batch.size(); ++i) {
+          auto& number = numbers[static_cast<int64_t>(i)];
+          number = static_cast<scalar_t>((1 - momentum) * static_cast<double>(number) +
+                                         momentum * scale * batch[i]);
+        }
+      });
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_cpu(
@@ -84,25 +61,27 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_cpu(
                    training);
   const auto x = dense(input);
   auto output = at::empty_like(x);
-  const auto doubles = x.options().dtype(at::kDouble);
-  const auto variance = training ? at::zeros({x.size(1)}, doubles) : as_doubles(*running_var);
-  const Parameters parameters(training ? at::zeros({x.size(1)}, doubles) : *running_mean,
-                              variance.add(eps).rsqrt_(), weight, bias, alpha, beta);
+  const int64_t channels = x.size(1);
+  auto mean = training ? std::vector<double>(channels) : as_doubles(*running_mean);
+  auto variance = training ? std::vector<double>(channels) : as_doubles(*running_var);
+  auto invstd = variance;
+  for (double& number : invstd) {
+    number = 1 / std::sqrt(number + eps);
+  }
   if (x.numel() > 0) {
-    at::native::mpelu_batch_norm_stub(at::kCPU, output, x, parameters.view(),
-                                      training ? variance.data_ptr<double>() : nullptr, eps,
-                                      channel_layout(x, 1));
+    at::native::mpelu_batch_norm_stub(
+        at::kCPU, output, x,
+        cpu::BatchNormParameters{mean.data(), invstd.data(), parameter(weight, 1),
+                                 parameter(bias, 0), cpu::Parameter(alpha), parameter(beta, 1)},
+        training ? variance.data() : nullptr, eps, channel_layout(x, 1));
   }
   if (training && x.numel() > 0) {
-    const auto count = static_cast<double>(x.numel() / x.size(1));
-    move_towards(running_mean, parameters.mean, momentum);
-    move_towards(running_var, variance.mul(count / (count - 1)), momentum);
+    const auto count = static_cast<double>(x.numel() / channels);
+    move_towards(running_mean, mean, momentum);
+    move_towards(running_var, variance, momentum, count / (count - 1));
   }
-  const auto saved = [&](const at::Tensor& statistic) {
-    return statistic.to(at::toOpMathType(input.scalar_type()), /*non_blocking=*/false,
-                        /*copy=*/true);
-  };
-  return {output, saved(parameters.mean), saved(parameters.invstd)};
+  const auto options = x.options().dtype(at::toOpMathType(x.scalar_type()));
+  return {output, cpu::channel_tensor(mean, options), cpu::channel_tensor(invstd, options)};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>
@@ -120,12 +99,16 @@ batch_norm_mpelu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& i
   std::vector<double> weight_sums(channels), bias_sums(channels);
   std::vector<double> alpha_sums(channels), beta_sums(channels);
   if (x.numel() > 0) {
-    const Parameters parameters(save_mean, save_invstd, weight, bias, alpha, beta);
+    auto mean = as_doubles(save_mean);
+    auto invstd = as_doubles(save_invstd);
     at::native::mpelu_batch_norm_backward_stub(
         at::kCPU, grad_input,
         cpu::BatchNormSums{weight_sums.data(), bias_sums.data(), alpha_sums.data(),
                            beta_sums.data()},
-        g, x, parameters.view(), training, channel_layout(x, 1));
+        g, x,
+        cpu::BatchNormParameters{mean.data(), invstd.data(), parameter(weight, 1),
+                                 parameter(bias, 0), cpu::Parameter(alpha), parameter(beta, 1)},
+        training, channel_layout(x, 1));
   }
   const auto gradient_of = [&](const OptionalTensor& parameter, const std::vector<double>& sums) {
     return is_defined(parameter) ? cpu::gradient(*parameter, sums)

@@ -14,8 +14,8 @@ namespace {
 
 void run(const at::Tensor& output, const at::Tensor& input, double alpha) {
   if (input.numel() > 0) {
-    at::native::mpelu_stub(at::kCPU, output, input, cpu::Parameter{.value = alpha},
-                           cpu::Parameter{.value = 1.0}, shared_layout(input));
+    at::native::mpelu_stub(at::kCPU, output, input, cpu::Parameter(alpha), cpu::Parameter(1.0),
+                           shared_layout(input));
   }
 }
 

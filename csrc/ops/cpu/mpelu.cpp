@@ -1,10 +1,9 @@
-#include <ATen/OpMathType.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <vector>
 
-#include "ops/cpu/gradients.h"
+#include "ops/cpu/channels.h"
 #include "ops/cpu/kernels/stubs.h"
 #include "ops/dense.h"
 
@@ -18,40 +17,21 @@ DEFINE_DISPATCH(mpelu_backward_stub);
 namespace mpelu {
 namespace {
 
-/// alpha and beta as the kernels read them, and the tensors that hold the numbers meanwhile.
-class Parameters {
- public:
-  Parameters(const at::Tensor& input, const at::Tensor& alpha,
-             const std::optional<at::Tensor>& beta)
-      : alpha_(as_opmath(alpha, input)), beta_(beta ? as_opmath(*beta, input) : at::Tensor()) {}
+cpu::Parameter parameter(const std::optional<at::Tensor>& beta) {
+  return beta ? cpu::Parameter(*beta) : cpu::Parameter(1.0);
+}
 
-  cpu::Parameter alpha() const { return view(alpha_); }
-  cpu::Parameter beta() const { return beta_.defined() ? view(beta_) : cpu::Parameter{}; }
-
-  Layout layout(const at::Tensor& input, int64_t dim) const {
-    const bool shared = alpha_.numel() == 1 && (!beta_.defined() || beta_.numel() == 1);
-    return shared ? shared_layout(input) : channel_layout(input, dim);
-  }
-
- private:
-  static at::Tensor as_opmath(const at::Tensor& parameter, const at::Tensor& input) {
-    return parameter.to(at::toOpMathType(input.scalar_type())).contiguous();
-  }
-
-  static cpu::Parameter view(const at::Tensor& parameter) {
-    return {.data = parameter.const_data_ptr(), .stride = parameter.numel() == 1 ? 0 : 1};
-  }
-
-  at::Tensor alpha_;
-  at::Tensor beta_;
-};
+Layout layout_for(const at::Tensor& input, const at::Tensor& alpha,
+                  const std::optional<at::Tensor>& beta, int64_t dim) {
+  const bool shared = alpha.numel() == 1 && (!beta || beta->numel() == 1);
+  return shared ? shared_layout(input) : channel_layout(input, dim);
+}
 
 void run(const at::Tensor& output, const at::Tensor& input, const at::Tensor& alpha,
          const std::optional<at::Tensor>& beta, int64_t dim) {
   if (input.numel() > 0) {
-    const Parameters parameters(input, alpha, beta);
-    at::native::mpelu_stub(at::kCPU, output, input, parameters.alpha(), parameters.beta(),
-                           parameters.layout(input, dim));
+    at::native::mpelu_stub(at::kCPU, output, input, cpu::Parameter(alpha), parameter(beta),
+                           layout_for(input, alpha, beta, dim));
   }
 }
 
@@ -86,11 +66,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cpu(
   std::vector<double> alpha_sums(channels);
   std::vector<double> beta_sums(channels);
   if (x.numel() > 0) {
-    const Parameters parameters(x, alpha, beta);
     at::native::mpelu_backward_stub(
         at::kCPU, grad_input, cpu::ChannelSums{alpha_sums.data(), beta_sums.data()}, g, x,
-        parameters.alpha(), parameters.beta(),
-        parameters.layout(x, channel_dim("mpelu_backward", input, dim)));
+        cpu::Parameter(alpha), parameter(beta),
+        layout_for(x, alpha, beta, channel_dim("mpelu_backward", input, dim)));
   }
   return {grad_input, cpu::gradient(alpha, alpha_sums),
           beta ? cpu::gradient(*beta, beta_sums) : at::empty({0}, alpha.options())};

@@ -15,11 +15,18 @@ namespace {
 template <typename T>
 constexpr T kInfinity = std::numeric_limits<T>::infinity();
 
+template <typename T>
+struct Exponential {
+  T expm1;
+  T exp;
+};
+
 /// expm1 and exp of beta * x for x <= 0, computed in V: the number type itself or a vector of it.
 template <typename V, typename T = typename mpelu::math::Real<V>::Scalar>
-mpelu::math::Exponential<T> exponential(T x, T beta) {
+Exponential<T> exponential(T x, T beta) {
   if constexpr (std::is_same_v<V, T>) {
-    return mpelu::math::exponential(x, {beta});
+    const auto result = mpelu::math::exponential(x, {beta});
+    return {result.expm1, result.exp};
   } else {
     const mpelu::math::Lane<T> lane(1, beta);
     const auto result = mpelu::math::exponential(V(x), {V(lane.beta), V(lane.lowest)});
@@ -32,7 +39,7 @@ mpelu::math::Exponential<T> exponential(T x, T beta) {
 
 /// The same of z, of any sign.
 template <typename V, typename T = typename mpelu::math::Real<V>::Scalar>
-mpelu::math::Exponential<T> exponential(T z) {
+Exponential<T> exponential(T z) {
   return exponential<V>(-std::abs(z), std::signbit(z) ? T(1) : T(-1));
 }
 

@@ -8,10 +8,10 @@
 #include "ops/cpu/kernels/runs.h"
 #include "ops/cpu/kernels/stubs.h"
 
-// The forward passes over the input twice, for its statistics and for the output, and the backward
-// over input and grad_output, for its sums and for the input's gradient: the normalised value is
-// computed anew each time. Where the layout lets them, both passes go over a few channels at a
-// time, so that the second finds in the cache what the first has read.
+// The forward passes over the input twice, for its statistics and for the output. The backward has
+// a pass for its sums and for the gradient with respect to the normalised value, and one for the
+// gradient of the input. Where the layout lets them, both passes go over a few channels at a time,
+// so that the second finds in the cache what the first has left there.
 namespace mpelu::cpu {
 namespace {
 
@@ -45,28 +45,18 @@ struct BatchNormLane {
   math::Lane<T> activation;
 };
 
-/// And the means of what the elements gave to the sums of the backward.
 template <typename T>
 struct InputGradientLane {
   using Scalar = T;
   using V = at::vec::Vectorized<T>;
-  struct Channel {
-    math::BatchNorm<V> batch_norm;
-    V mean_grad;
-    V mean_grad_x;
-  };
 
-  std::array<T, 8> fields() const {
-    const auto [mean, scale, bias, alpha, beta, lowest] = batch_norm.fields();
-    return {mean, scale, bias, alpha, beta, lowest, mean_grad, mean_grad_x};
-  }
-  static Channel channel(const std::array<V, 8>& fields) {
-    const auto& [mean, scale, bias, alpha, beta, lowest, mean_grad, mean_grad_x] = fields;
-    return {BatchNormLane<T>::channel({mean, scale, bias, alpha, beta, lowest}), mean_grad,
-            mean_grad_x};
+  std::array<T, 4> fields() const { return {mean, scale, mean_grad, mean_grad_x}; }
+  static math::InputGradient<V> channel(const std::array<V, 4>& fields) {
+    return {fields[0], fields[1], fields[2], fields[3]};
   }
 
-  BatchNormLane<T> batch_norm;
+  T mean;
+  T scale;
   T mean_grad;
   T mean_grad_x;
 };
@@ -178,7 +168,7 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
                            layout);
     return;
   }
-  for_each_part(layout, sizeof(scalar_t), [&](const Layout& part, int64_t first) {
+  for_each_part<scalar_t>(layout, [&](const Layout& part, int64_t first, scalar_t* /*scratch*/) {
     const int64_t offset = first * layout.inner;
     statistics(parameters.mean + first, variance + first, input + offset, part);
     for (int64_t c = first; c < first + part.channels; ++c) {
@@ -201,62 +191,43 @@ MPELU_ALWAYS_INLINE inline V normalized_gradient(const V& g, const V& x, int64_t
   return grad;
 }
 
-/// The sums of the backward, no gradient of the input yet.
+/// The sums of the backward, and the gradient with respect to the normalised value: times scale in
+/// evaluation, where that is the gradient of the input.
 template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
-ChannelTotals<4> backward_sums(const scalar_t* grad_output, const scalar_t* input,
-                               const std::vector<BatchNormLane<T>>& lanes, const Layout& layout) {
-  using V = at::vec::Vectorized<T>;
-  return sum_runs<4, scalar_t>(
-      layout, lanes, /*stream=*/false,
-      [&](int64_t offset, int64_t size, const Access& access, const auto& visit) {
-        sum_span(grad_output + offset, input + offset, size, access,
-                 [&](const V& g, const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-                   visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
-                     normalized_gradient(g, x, valid, channel, sums);
-                   });
-                 });
-      });
-}
-
-/// The sums and the gradient of the input, for statistics that do not depend on it.
-template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
-ChannelTotals<4> backward_of_evaluation(scalar_t* grad_input, const scalar_t* grad_output,
-                                        const scalar_t* input,
-                                        const std::vector<BatchNormLane<T>>& lanes, bool stream,
-                                        const Layout& layout) {
+ChannelTotals<4> normalized_gradients(scalar_t* gradients, const scalar_t* grad_output,
+                                      const scalar_t* input,
+                                      const std::vector<BatchNormLane<T>>& lanes, bool scaled,
+                                      bool stream, const Layout& layout) {
   using V = at::vec::Vectorized<T>;
   return sum_runs<4, scalar_t>(
       layout, lanes, stream,
       [&](int64_t offset, int64_t size, const Access& access, const auto& visit) {
-        map_span(grad_input + offset, grad_output + offset, input + offset, size, access,
+        map_span(gradients + layout.without_skipped(offset), grad_output + offset, input + offset,
+                 size, access,
                  [&](const V& g, const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
                    V grad;
                    visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
-                     grad = channel.scale * normalized_gradient(g, x, valid, channel, sums);
+                     grad = normalized_gradient(g, x, valid, channel, sums);
+                     grad = scaled ? grad * channel.scale : grad;
                    });
                    return grad;
                  });
       });
 }
 
-/// The gradient of the input, through its statistics too.
+/// The gradient of the input from those, through its statistics too.
 template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
-void input_gradient(scalar_t* grad_input, const scalar_t* grad_output, const scalar_t* input,
+void input_gradient(scalar_t* grad_input, const scalar_t* gradients, const scalar_t* input,
                     const std::vector<InputGradientLane<T>>& lanes, bool stream,
                     const Layout& layout) {
   using V = at::vec::Vectorized<T>;
   for_each_run<scalar_t>(
       layout, lanes, stream,
       [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
-        map_span(grad_input + offset, grad_output + offset, input + offset, size, access,
-                 [channel_at](const V& g, const V& x, int64_t i, int64_t /*valid*/)
-                     MPELU_ALWAYS_INLINE {
-                       const auto channel = channel_at(i);
-                       math::BatchNormSums<V> unused{};
-                       const V grad = math::backward(g, x, channel.batch_norm, unused);
-                       return math::input_gradient(grad, x, channel.batch_norm, channel.mean_grad,
-                                                   channel.mean_grad_x);
-                     });
+        map_span(grad_input + offset, gradients + layout.without_skipped(offset), input + offset,
+                 size, access,
+                 [channel_at](const V& grad, const V& x, int64_t i, int64_t /*valid*/)
+                     MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel_at(i)); });
       });
 }
 
@@ -279,8 +250,8 @@ std::vector<InputGradientLane<T>> finish(const BatchNormSums& sums, const Channe
     sums.bias[c] = grad;
     sums.alpha[c] = activation.alpha;
     sums.beta[c] = activation.beta;
-    input_gradient_lanes.push_back(
-        {lanes[i], static_cast<T>(grad / count), static_cast<T>(grad_x * invstd * invstd / count)});
+    input_gradient_lanes.push_back({lanes[i].mean, lanes[i].scale, static_cast<T>(grad / count),
+                                    static_cast<T>(grad_x * invstd * invstd / count)});
   }
   return input_gradient_lanes;
 }
@@ -294,16 +265,18 @@ void backward(scalar_t* grad_input, const BatchNormSums& sums, const scalar_t* g
   const auto count = static_cast<double>(layout.outer * layout.inner);
   if (!training) {
     const auto lanes = make_lanes<T>(parameters, 0, layout.channels);
-    const auto totals =
-        backward_of_evaluation(grad_input, grad_output, input, lanes, stream, layout);
+    const auto totals = normalized_gradients(grad_input, grad_output, input, lanes, /*scaled=*/true,
+                                             stream, layout);
     finish(sums, totals, lanes, parameters, 0, count);
     return;
   }
-  for_each_part(layout, 2 * sizeof(scalar_t), [&](const Layout& part, int64_t first) {
+  for_each_part<scalar_t>(layout, [&](const Layout& part, int64_t first, scalar_t* scratch) {
     const int64_t offset = first * layout.inner;
+    scalar_t* const gradients = scratch == nullptr ? grad_input : scratch;
     const auto lanes = make_lanes<T>(parameters, first, part.channels);
-    const auto totals = backward_sums(grad_output + offset, input + offset, lanes, part);
-    input_gradient(grad_input + offset, grad_output + offset, input + offset,
+    const auto totals = normalized_gradients(gradients, grad_output + offset, input + offset, lanes,
+                                             /*scaled=*/false, stream && scratch == nullptr, part);
+    input_gradient(grad_input + offset, gradients, input + offset,
                    finish(sums, totals, lanes, parameters, first, count), stream, part);
   });
 }

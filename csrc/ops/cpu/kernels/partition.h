@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
 
 #include "ops/cpu/kernels/span.h"
@@ -207,31 +208,33 @@ struct Tiles {
 
 /// What passes over a tensor more than once does so for so many bytes of it at a time: a part of
 /// the second-level cache.
-constexpr int64_t kCachedBytes = int64_t{1} << 19;
+constexpr int64_t kCachedBytes = int64_t{1} << 18;
 /// In so many parts at least, each for a thread.
 constexpr int64_t kParts = 16;
 /// A part's elements lie side by side for so many bytes at least: a few lines, which the hardware
 /// fetches together.
-constexpr int64_t kPartRunBytes = 1024;
+constexpr int64_t kPartRunBytes = 512;
 
-/// Calls body(part, channel) for views of some channels of the tensor, from `channel` on, that stay
-/// in the cache from one pass to the next, or for the whole tensor where there are none such. An
-/// element has so many bytes in all tensors that are read.
-template <typename Body>
-void for_each_part(const Layout& layout, int64_t bytes, const Body& body) {
-  const int64_t channel_bytes = layout.outer * layout.inner * bytes;
-  const int64_t size = std::min(kCachedBytes / channel_bytes, layout.channels / kParts);
-  if (size * layout.inner * bytes < kPartRunBytes) {
-    body(layout, 0);
+/// Calls body(part, channel, scratch) for views of some channels of the tensor, from `channel` on,
+/// that stay in the cache from one pass to the next, with memory for as many elements that stays
+/// there, too. Where there are no such parts: body(layout, 0, nullptr).
+template <typename scalar_t, typename Body>
+void for_each_part(const Layout& layout, const Body& body) {
+  const int64_t channel_size = layout.outer * layout.inner;
+  const int64_t size =
+      std::min<int64_t>(kCachedBytes / (channel_size * sizeof(scalar_t)), layout.channels / kParts);
+  if (size * layout.inner * static_cast<int64_t>(sizeof(scalar_t)) < kPartRunBytes) {
+    body(layout, 0, nullptr);
     return;
   }
   at::parallel_for(0, ceil_divide(layout.channels, size), 1, [&](int64_t begin, int64_t end) {
+    const auto scratch = std::make_unique_for_overwrite<scalar_t[]>(size * channel_size);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t channel = i * size;
       Layout part = layout;
       part.channels = std::min(size, layout.channels - channel);
       part.skipped = (layout.channels - part.channels) * layout.inner;
-      body(part, channel);
+      body(part, channel, scratch.get());
     }
   });
 }

@@ -64,15 +64,22 @@ SumArray<V, K> zero_sums() {
   return sums;
 }
 
+/// The sum of so many numbers, by halves: in fewer steps than one after another.
+template <int64_t Count, typename T>
+double sum_by_halves(const T* numbers) {
+  if constexpr (Count == 1) {
+    return static_cast<double>(*numbers);
+  } else {
+    return sum_by_halves<Count / 2>(numbers) + sum_by_halves<Count / 2>(numbers + Count / 2);
+  }
+}
+
 template <typename T>
 double lane_sum(const at::vec::Vectorized<T>& vector) {
-  __at_align__ T lanes[at::vec::Vectorized<T>::size()];
+  using V = at::vec::Vectorized<T>;
+  __at_align__ T lanes[V::size()];
   vector.store(lanes);
-  double sum = 0;
-  for (const T lane : lanes) {
-    sum += static_cast<double>(lane);
-  }
-  return sum;
+  return sum_by_halves<V::size()>(lanes);
 }
 
 /// Sums for every column of a tile.

@@ -66,7 +66,9 @@ class ManyChannels {
       std::array<V, kFields<Lane>> fields;
       for (size_t number = 0; number < fields.size(); ++number) {
         const T* const field = data + number * size + first;
-        fields[number] = inner == 1 ? V::loadu(field) : math::Real<V>::gather(field, lanes);
+        fields[number] = inner == 1               ? V::loadu(field)
+                         : inner % V::size() == 0 ? V(*field)
+                                                  : math::Real<V>::gather(field, lanes);
       }
       return Lane::channel(fields);
     };

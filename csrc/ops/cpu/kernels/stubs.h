@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/native/DispatchStub.h>
+#include <c10/core/DynamicCast.h>
 
 #include "ops/layout.h"
 
@@ -9,17 +10,28 @@
 // set at run time (AVX-512, AVX2 or neither; ATEN_CPU_CAPABILITY overrides).
 namespace mpelu::cpu {
 
-/// alpha or beta: one number for every channel, or an array of them in the dtype of the arithmetic,
-/// read with a stride of 0 or 1.
-struct Parameter {
-  const void* data = nullptr;
-  int64_t stride = 0;
-  double value = 1.0;
+/// A number for each channel, or one for all: of a tensor, which has to outlive this, or a
+/// constant.
+class Parameter {
+ public:
+  explicit Parameter(double value) : value_(value) {}
+
+  explicit Parameter(const at::TensorBase& tensor)
+      : data_(static_cast<const char*>(tensor.const_data_ptr())),
+        dtype_(tensor.scalar_type()),
+        stride_bytes_(tensor.numel() == 1 ? 0 : tensor.stride(0) * tensor.itemsize()) {}
 
   template <typename T>
   T at(int64_t channel) const {
-    return data == nullptr ? static_cast<T>(value) : static_cast<const T*>(data)[channel * stride];
+    return data_ == nullptr ? static_cast<T>(value_)
+                            : c10::fetch_and_cast<T>(dtype_, data_ + channel * stride_bytes_);
   }
+
+ private:
+  double value_ = 0;
+  const char* data_ = nullptr;
+  at::ScalarType dtype_ = at::kDouble;
+  int64_t stride_bytes_ = 0;
 };
 
 /// The sums for the parameters' gradients, one for each channel.
@@ -28,8 +40,8 @@ struct ChannelSums {
   double* beta;
 };
 
-/// What each channel of a batch normalised activation has, as doubles. The statistics are written
-/// where the batch's own are asked for.
+/// What each channel of a batch normalised activation has. The statistics are written where the
+/// batch's own are asked for.
 struct BatchNormParameters {
   double* mean;
   double* invstd;

@@ -8,17 +8,15 @@
 
 #include "mpelu/init.h"
 #include "mpelu/nn.h"
+#include "nn/is_any_of.h"
+#include "nn/learned.h"
 
 namespace mpelu::init {
 
 namespace {
 
+using nn::is_any_of;
 using torch::nn::Module;
-
-template <typename... Modules>
-bool is_any_of(const Module& module) {
-  return (... || (module.as<Modules>() != nullptr));
-}
 
 bool is_transposed(const Module& module) {
   return is_any_of<torch::nn::ConvTranspose1d, torch::nn::ConvTranspose2d,
@@ -50,11 +48,9 @@ double root_mean_square(const at::Tensor& tensor) {
 /// The slope alpha * beta of an activation at 0 from below, as the root of its mean square over the
 /// channels; nothing for a module that is not one of the known activations.
 std::optional<double> slope_at_zero(const Module& module) {
-  if (const auto* mpelu = module.as<nn::MPELU>()) {
-    return root_mean_square(mpelu->alpha * mpelu->beta);
-  }
-  if (const auto* spelu = module.as<nn::SPELU>()) {
-    return root_mean_square(spelu->alpha);
+  if (const auto learned = nn::learned_by(module)) {
+    const auto& [alpha, beta] = *learned;
+    return root_mean_square(beta.defined() ? alpha * beta : alpha);
   }
   if (const auto* elu = module.as<nn::ELU>()) {
     return elu->options.alpha();

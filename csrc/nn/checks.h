@@ -11,9 +11,8 @@ inline void check_finite(const char* module, const char* argument, double value)
   TORCH_CHECK_VALUE(std::isfinite(value), module, ": ", argument, " must be finite, got ", value);
 }
 
-inline void check_num_parameters(const char* module, int64_t num_parameters) {
-  TORCH_CHECK_VALUE(num_parameters >= 1, module, ": num_parameters must be >= 1, got ",
-                    num_parameters);
+inline void check_positive(const char* module, const char* argument, int64_t value) {
+  TORCH_CHECK_VALUE(value >= 1, module, ": ", argument, " must be >= 1, got ", value);
 }
 
 }  // namespace mpelu::nn

@@ -9,7 +9,7 @@ namespace mpelu::nn {
 MPELUOptions::MPELUOptions(int64_t num_parameters) : num_parameters_(num_parameters) {}
 
 MPELUImpl::MPELUImpl(const MPELUOptions& options_) : options(options_) {
-  check_num_parameters("MPELU", options.num_parameters());
+  check_positive("MPELU", "num_parameters", options.num_parameters());
   check_finite("MPELU", "alpha", options.alpha());
   check_finite("MPELU", "beta", options.beta());
   MPELUImpl::reset();

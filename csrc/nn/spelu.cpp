@@ -9,7 +9,7 @@ namespace mpelu::nn {
 SPELUOptions::SPELUOptions(int64_t num_parameters) : num_parameters_(num_parameters) {}
 
 SPELUImpl::SPELUImpl(const SPELUOptions& options_) : options(options_) {
-  check_num_parameters("SPELU", options.num_parameters());
+  check_positive("SPELU", "num_parameters", options.num_parameters());
   check_finite("SPELU", "alpha", options.alpha());
   SPELUImpl::reset();
 }

@@ -15,6 +15,11 @@ inline bool is_defined(const std::optional<at::Tensor>& tensor) {
   return tensor.has_value() && tensor->defined();
 }
 
+/// Nothing for an undefined tensor, as the operators have it.
+inline std::optional<at::Tensor> as_optional(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+
 /// The dimension of the channels, counted from the front: dim, wrapped; 0 for a tensor with fewer
 /// than two dimensions.
 int64_t channel_dim(const char* op, const at::Tensor& input, int64_t dim);

@@ -1,8 +1,8 @@
 #include <cmath>
 #include <unordered_set>
 
-#include "mpelu/nn.h"
 #include "mpelu/optim.h"
+#include "nn/learned.h"
 
 namespace mpelu::optim::detail {
 
@@ -11,10 +11,8 @@ namespace {
 using TensorSet = std::unordered_set<const at::TensorImpl*>;
 
 void insert_activation_parameters(const torch::nn::Module& module, TensorSet& found) {
-  if (module.as<nn::SPELU>() != nullptr || module.as<nn::MPELU>() != nullptr) {
-    for (const auto& parameter : module.parameters(/*recurse=*/false)) {
-      found.insert(parameter.unsafeGetTensorImpl());
-    }
+  if (const auto learned = nn::learned_by(module)) {
+    found.insert({learned->alpha.unsafeGetTensorImpl(), learned->beta.unsafeGetTensorImpl()});
   }
   for (const auto& child : module.children()) {
     insert_activation_parameters(*child, found);

@@ -16,12 +16,16 @@
 namespace {
 
 torch::nn::Sequential make_model() {
+  using mpelu::nn::BatchNormMPELUOptions;
   using mpelu::nn::MPELUOptions;
   using mpelu::nn::SPELUOptions;
   return torch::nn::Sequential(
       torch::nn::Conv2d(torch::nn::Conv2dOptions(3, 4, 3).bias(false)), torch::nn::BatchNorm2d(4),
       mpelu::nn::MPELU(MPELUOptions(4).alpha(0.25)), torch::nn::ConvTranspose2d(4, 5, 2),
       mpelu::nn::SPELU(SPELUOptions(5).alpha(0.5)), mpelu::nn::MPELU(), mpelu::nn::ELU(0.5),
+      mpelu::nn::BatchNormMPELU2d(BatchNormMPELUOptions(5).alpha(0.25)),
+      mpelu::nn::BatchNormMPELU2d(
+          BatchNormMPELUOptions(5).beta(std::nullopt).momentum(std::nullopt).num_parameters(1)),
       torch::nn::Flatten(), torch::nn::Linear(5 * 5 * 5, 2));
 }
 

@@ -46,10 +46,10 @@ MPELU_API at::Tensor taylor_uniform_(at::Tensor tensor, double alpha = 1.0, doub
 ///
 /// Each weight gets the alpha and beta of the activation that follows its layer in its
 /// torch::nn::Sequential (a subclass inside of it counts as a part of it), past batch
-/// normalisation, dropout, pooling, Identity and Flatten: ELU, SPELU or MPELU (of one alpha or beta
-/// per channel, the mean of alpha^2 beta^2 is taken), torch's ELU, PReLU and LeakyReLU (the slope
-/// is alpha beta) or ReLU (alpha = 0). Every other layer (a last one, one outside of a Sequential)
-/// gets the arguments alpha and beta, which are given together.
+/// normalisation, dropout, pooling, Identity and Flatten: ELU, SPELU, MPELU or BatchNormMPELU (of
+/// one alpha or beta per channel, the mean of alpha^2 beta^2 is taken), torch's ELU, PReLU and
+/// LeakyReLU (the slope is alpha beta) or ReLU (alpha = 0). Every other layer (a last one, one
+/// outside of a Sequential) gets the arguments alpha and beta, which are given together.
 ///
 /// The weights of transposed convolutions are [in, out, kernel...]: their fan_in and fan_out are
 /// swapped.

@@ -26,9 +26,9 @@ MPELU_API void check_multiplier(const char* name, double value);
 
 }  // namespace detail
 
-/// Splits a model's parameters in two groups: alpha and beta of its SPELU and MPELU modules, and
-/// the rest. Every parameter is in exactly one group, once, also when modules share it. The
-/// defaults are those of the residual networks in Li et al. 2016 (arXiv:1606.00305).
+/// Splits a model's parameters in two groups: alpha and beta of its SPELU, MPELU and BatchNormMPELU
+/// modules, and the rest. Every parameter is in exactly one group, once, also when modules share
+/// it. The defaults are those of the residual networks in Li et al. 2016 (arXiv:1606.00305).
 ///
 /// \param module the model to train.
 /// \param options of any optimiser with a learning rate and a weight decay, which the other

@@ -15,10 +15,6 @@ using OptionalTensor = std::optional<at::Tensor>;
 using Outputs = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
-OptionalTensor optional(const at::Tensor& tensor) {
-  return tensor.defined() ? std::optional(tensor) : std::nullopt;
-}
-
 /// Saves the input, of all tensors of its size; the rest has an element for each channel.
 class BatchNormMpeluFunction : public torch::autograd::Function<BatchNormMpeluFunction> {
  public:
@@ -43,9 +39,9 @@ class BatchNormMpeluFunction : public torch::autograd::Function<BatchNormMpeluFu
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grad_outputs) {
     const auto saved = ctx->get_saved_variables();
-    const auto weight = optional(saved[1]);
-    const auto bias = optional(saved[2]);
-    const auto beta = optional(saved[6]);
+    const auto weight = as_optional(saved[1]);
+    const auto bias = as_optional(saved[2]);
+    const auto beta = as_optional(saved[6]);
     const auto [grad_input, grad_weight, grad_bias, grad_alpha, grad_beta] =
         batch_norm_mpelu_backward(grad_outputs[0], saved[0], weight, bias, saved[3], saved[4],
                                   saved[5], beta, ctx->saved_data["training"].toBool(),

@@ -48,6 +48,8 @@ CATCH_TEST_CASE("taylor_init_ fills a weight for the activation that follows", "
     per_channel->beta.copy_(torch::tensor({2.0, 1.0}));
   }
   const auto linear = [] { return torch::nn::Linear(3, 2); };
+  const auto options = mpelu::nn::BatchNormMPELUOptions(2).alpha(0.5).beta(3);
+  const auto without_beta = mpelu::nn::BatchNormMPELUOptions(2).alpha(0.7).beta(std::nullopt);
   struct Case {
     const char* name;
     Sequential model;
@@ -56,6 +58,17 @@ CATCH_TEST_CASE("taylor_init_ fills a weight for the activation that follows", "
   for (auto [name, model, slope] : {
            Case{"MPELU", Sequential(linear(), per_channel), std::sqrt((4.0 + 9.0) / 2)},
            Case{"SPELU", Sequential(linear(), shared), 0.5},
+           Case{"BatchNormMPELU1d", Sequential(linear(), mpelu::nn::BatchNormMPELU1d(options)),
+                1.5},
+           Case{"BatchNormMPELU2d",
+                Sequential(torch::nn::Conv2d(3, 2, 3), mpelu::nn::BatchNormMPELU2d(options)), 1.5},
+           Case{"BatchNormMPELU3d",
+                Sequential(torch::nn::Conv3d(3, 2, 3), mpelu::nn::BatchNormMPELU3d(options)), 1.5},
+           Case{"BatchNormMPELU without beta",
+                Sequential(linear(), mpelu::nn::BatchNormMPELU1d(without_beta)), 0.7},
+           Case{"BatchNormMPELU, not the activation after it",
+                Sequential(linear(), mpelu::nn::BatchNormMPELU1d(options), mpelu::nn::ELU(0.3)),
+                1.5},
            Case{"ELU", Sequential(linear(), mpelu::nn::ELU(0.3)), 0.3},
            Case{"torch's ELU",
                 Sequential(linear(), torch::nn::ELU(torch::nn::ELUOptions().alpha(2))), 2.0},

@@ -13,8 +13,11 @@ namespace {
 
 torch::nn::Sequential model() {
   Stack inner(torch::nn::Linear(4, 4), mpelu::nn::SPELU(4));
-  return torch::nn::Sequential(torch::nn::Conv2d(3, 4, 3), torch::nn::BatchNorm2d(4),
-                               mpelu::nn::MPELU(4), mpelu::nn::ELU(), torch::nn::PReLU(), inner);
+  return torch::nn::Sequential(
+      torch::nn::Conv2d(3, 4, 3), torch::nn::BatchNorm2d(4), mpelu::nn::MPELU(4), mpelu::nn::ELU(),
+      torch::nn::PReLU(), inner, mpelu::nn::BatchNormMPELU1d(4), mpelu::nn::BatchNormMPELU2d(4),
+      mpelu::nn::BatchNormMPELU3d(4),
+      mpelu::nn::BatchNormMPELU2d(mpelu::nn::BatchNormMPELUOptions(4).beta(std::nullopt)));
 }
 
 }  // namespace

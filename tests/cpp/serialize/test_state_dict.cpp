@@ -25,10 +25,10 @@ class TemporaryFile {
 };
 
 torch::nn::Sequential model(at::ScalarType dtype = at::kFloat) {
-  torch::nn::Sequential net(torch::nn::Conv2d(3, 4, 3), torch::nn::BatchNorm2d(4),
-                            mpelu::nn::MPELU(4), torch::nn::Flatten(),
-                            torch::nn::Linear(torch::nn::LinearOptions(16, 2).bias(false)),
-                            mpelu::nn::SPELU());
+  torch::nn::Sequential net(
+      torch::nn::Conv2d(3, 4, 3), torch::nn::BatchNorm2d(4), mpelu::nn::MPELU(4),
+      mpelu::nn::BatchNormMPELU2d(4), torch::nn::Flatten(),
+      torch::nn::Linear(torch::nn::LinearOptions(16, 2).bias(false)), mpelu::nn::SPELU());
   net->to(dtype);
   return net;
 }

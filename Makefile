@@ -3,6 +3,7 @@
 # make test     run every C++ and Python test
 # make bench    time mpelu beside its peers, measure its errors, write both into the README
 # make bench-check   fail if a bar of the CPU kernels falls short (not part of make test)
+# make bench-networks   time a training step of whole networks and count its memory (minutes)
 # make gpu      build for this machine's card with $(PYTHON)'s own torch, run the CUDA tests, the
 #               bars of the CUDA kernels and compute-sanitizer
 # make lint     clang-format, ruff and mypy
@@ -20,7 +21,7 @@ PYTHON ?= python3
 ARGS ?=
 export TORCH CUDA PYTHON ARGS
 
-TARGETS := build train test bench bench-check gpu lint wheel clean
+TARGETS := build train test bench bench-check bench-networks gpu lint wheel clean
 
 .PHONY: $(TARGETS)
 $(TARGETS):

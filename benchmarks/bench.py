@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from cases import DTYPES, Case, backward_task, forward_task
+from cases import DTYPES, Case, backward_task, forward_task, training_task
 from machine import write_results
 from measure import interleaved, keep_memory, memory
 from peers import ADD, CLONE, PEERS, Peer
@@ -59,7 +59,7 @@ def measure_case(case: Case, peers: list[Peer], seconds: float) -> Iterator[Row]
             row = {**asdict(case), "direction": direction, "peer": peer.name, **asdict(time)}
             row["of_limit"] = time.median_s / times[0].median_s
             if direction == "backward" and peer is not limit:
-                row.update(asdict(memory(peer, inputs)))
+                row.update(asdict(memory(training_task(peer, inputs), inputs.x.device)))
             yield row
 
 

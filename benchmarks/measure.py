@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import statistics
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
-from cases import Task, training_task
-from peers import Inputs, Peer
+from cases import Task
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
@@ -38,14 +39,14 @@ class Time:
     iqr_s: float
 
 
-def take_turns(turns: Sequence[Callable[[], float]]) -> list[Time]:
-    """ROUNDS turns of each, one after another, so that a change of the machine's mood meets all.
+def take_turns(turns: Sequence[Callable[[], float]], rounds: int = ROUNDS) -> list[Time]:
+    """So many turns of each, one after another: a change of the machine's mood meets all.
 
     A turn returns the seconds of one call.
     """
-    rounds = [[turn() for turn in turns] for _ in range(ROUNDS)]
+    taken = [[turn() for turn in turns] for _ in range(rounds)]
     result = []
-    for times in zip(*rounds, strict=True):
+    for times in zip(*taken, strict=True):
         low, median, high = statistics.quantiles(times, n=4)
         result.append(Time(median, high - low))
     return result
@@ -65,6 +66,23 @@ def interleaved(tasks: Sequence[Task], threads: int, seconds: float, device: str
         return lambda: timer.timeit(calls).median
 
     return take_turns([turn(task) for task in tasks])
+
+
+def clocked(task: Task, device: torch.device) -> Callable[[], float]:
+    """A turn of one call, for tasks that take long: torch's Timer makes more before each."""
+
+    def synchronise() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    def turn() -> float:
+        synchronise()
+        start = time.perf_counter()
+        task()
+        synchronise()
+        return time.perf_counter() - start
+
+    return turn
 
 
 @dataclass(frozen=True)
@@ -121,19 +139,25 @@ class Memory:
     peak_bytes: int
 
 
-def memory(peer: Peer, inputs: Inputs) -> Memory:
-    saved: dict[int, int] = {}
+def memory(task: Task, device: torch.device, apart_from: Iterable[torch.Tensor] = ()) -> Memory:
+    """`apart_from` are tensors that are there anyway: of what is saved they do not count."""
+    task()
+    return Memory(saved(task, apart_from), peak(task, device))
+
+
+def saved(task: Task, apart_from: Iterable[torch.Tensor]) -> int:
+    there = {tensor.untyped_storage().data_ptr() for tensor in apart_from}
+    storages: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in there:
+            storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    task = training_task(peer, inputs)
-    task()
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         task()
-    return Memory(sum(saved.values()), peak(task, inputs.x.device))
+    return sum(storages.values())
 
 
 def peak(task: Task, device: torch.device) -> int:
@@ -144,9 +168,6 @@ def peak(task: Task, device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         task()
-    now = highest = 0
-    # Of operators, what they keep; and what was freed between them.
-    for event in sorted(recorded.events(), key=lambda event: event.time_range.start):
-        now += event.self_cpu_memory_usage
-        highest = max(highest, now)
-    return highest
+    # Every allocation and, below 0, every release, also those inside of an operator.
+    events = sorted(recorded.profiler.kineto_results.events(), key=lambda event: event.start_ns())
+    return max(accumulate(e.nbytes() for e in events if e.name() == "[memory]"), default=0)

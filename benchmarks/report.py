@@ -1,9 +1,9 @@
-"""Writes the README's tables and its chart from the newest files in benchmarks/results.
+"""Writes the README's tables and its charts from the newest files in benchmarks/results.
 
     python benchmarks/report.py          # all of them
     python benchmarks/report.py gpu      # that table alone
 
-A bar of the CUDA kernels that is in no file is shown as not measured.
+A bar of the CUDA kernels that is in no file is shown as not measured, and so are the networks.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cuda_bars
+import networks
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 CHART = ROOT / "docs" / "benchmark.png"
+NETWORKS_CHART = ROOT / "docs" / "networks.png"
 RESULTS = ROOT / "benchmarks" / "results"
 
 #: The case that the README shows: past the caches, one thread.
@@ -139,6 +141,76 @@ def gpu_table() -> str:
     return "\n".join(lines)
 
 
+def by_depth(result: Result) -> dict[int, list[Row]]:
+    table: dict[int, list[Row]] = {}
+    for row in result["rows"]:
+        table.setdefault(row["depth"], []).append(row)
+    return table
+
+
+def networks_table() -> str:
+    result = newest("networks-*.json")
+    if result is None:
+        return "Not measured yet: `make bench-networks` does it."
+    lines = [
+        f"![Time and memory of a training step](docs/{NETWORKS_CHART.name})",
+        "",
+        f"{described(result)}, {processors(result['rows'][0])}; medians.",
+        "",
+        "| depth, batch | | step | x ReLU | peak memory | x ReLU | saved |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for rows in by_depth(result).values():
+        relu = next(row for row in rows if row["network"] == networks.RELU)
+        for row in rows:
+            cells = (
+                f"{row['depth']}, {row['batch']}",
+                row["network"],
+                f"{row['median_s'] * 1e3:.0f} ms",
+                f"{row['median_s'] / relu['median_s']:.2f}",
+                f"{row['peak_bytes'] / 2**20:.0f} MB",
+                f"{row['peak_bytes'] / relu['peak_bytes']:.3f}",
+                f"{row['saved_bytes'] / 2**20:.0f} MB",
+            )
+            lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "| the bars | measured | bar |", "|---|---|---|"]
+    for bar in networks.measured_bars(result["rows"]):
+        mark = "" if bar.is_met else " (falls short)"
+        lines.append(f"| {bar.name} | {bar.ratio:.3f}{mark} | {bar.limit:.2f} |")
+    return "\n".join(lines)
+
+
+def processors(row: Row) -> str:
+    if row["device"] != "cpu":
+        return str(row["device"])
+    return "one thread" if row["threads"] == 1 else f"{row['threads']} threads"
+
+
+def draw_networks(result: Result) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    table = by_depth(result)
+    figure, axes = plt.subplots(len(table), 2, figsize=(10, 2.2 * len(table)), sharey=True)
+    for (depth, rows), (time_axis, memory_axis) in zip(table.items(), axes, strict=True):
+        names = [row["network"] for row in rows][::-1]
+        colours = ["tab:orange" if name == networks.OURS else "tab:grey" for name in names]
+        for axis, what, unit, key, scale in (
+            (time_axis, "training step", "ms", "median_s", 1e-3),
+            (memory_axis, "peak memory", "MB", "peak_bytes", 2**20),
+        ):
+            bars = axis.barh(names, [row[key] / scale for row in rows][::-1], color=colours)
+            axis.bar_label(bars, fmt="%.0f", padding=2, fontsize=8)
+            axis.margins(x=0.12)
+            axis.set_title(f"depth {depth}, batch {rows[0]['batch']}: {what}, {unit}", fontsize=10)
+    figure.suptitle(described(result), fontsize=8)
+    figure.tight_layout()
+    figure.savefig(NETWORKS_CHART, dpi=110)
+    plt.close(figure)
+
+
 def draw_chart(result: Result) -> None:
     import matplotlib  # here, since a machine that measures the GPU may have none
 
@@ -168,6 +240,7 @@ WRITERS: dict[str, Callable[[], str]] = {
     "accuracy": lambda: accuracy_table(newest_of("accuracy")),
     "bars": lambda: bars_table(newest_of("bars")),
     "gpu": gpu_table,
+    "networks": networks_table,
 }
 
 
@@ -189,6 +262,9 @@ def main() -> None:
     if "speed" in tables:
         draw_chart(newest_of("speed"))
         print(f"written: {CHART}")
+    if "networks" in tables and (result := newest("networks-*.json")):
+        draw_networks(result)
+        print(f"written: {NETWORKS_CHART}")
 
 
 if __name__ == "__main__":

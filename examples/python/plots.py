@@ -93,9 +93,10 @@ def plot_activations(model: nn.Module, start: Layer, title: str, path: Path) -> 
 
 def _learned_layers(model: nn.Module) -> list[Layer]:
     """The MPELU or SPELU layers of a model, from its input to its output."""
-    kinds = (mpelu.nn.MPELU, mpelu.nn.SPELU)
+    kinds = (mpelu.MPELU, mpelu.SPELU, mpelu.BatchNormMPELU2d)
     states = [m.state_dict() for m in model.modules() if isinstance(m, kinds)]
-    return [Layer(**{name: value.cpu() for name, value in state.items()}) for state in states]
+    names = Layer._fields  # a batch norm has more in its state
+    return [Layer(*(state[name].cpu() for name in names if name in state)) for state in states]
 
 
 def _plot_parameter(axes: Axes, name: str, values: list[Tensor], start: float) -> None:

@@ -4,15 +4,16 @@ Source: Li et al. 2016 (arXiv:1606.00305), the "MPELU-nopre" network for CIFAR: 
 residual network (He et al. 2016, arXiv:1603.05027) without an activation before each block.
 """
 
-from collections.abc import Callable
-from typing import SupportsIndex
+from collections.abc import Callable, Iterator
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor, nn
 
 from mpelu import _validate, init
 from mpelu._dataflow import negative_slope
-from mpelu.nn import ELU, MPELU, SPELU
+from mpelu.convert import fuse_batch_norm_
+from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU, ParametricELU
 
 __all__ = ["Bottleneck", "MPELUResNet", "mpelu_resnet"]
 
@@ -24,6 +25,7 @@ _ACTIVATIONS: dict[str, Callable[[int, float, float], nn.Module]] = {
     "prelu": lambda channels, alpha, beta: nn.PReLU(channels),
     "relu": lambda channels, alpha, beta: nn.ReLU(inplace=True),
 }
+_LEARNED = ("mpelu", "spelu")
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
@@ -79,6 +81,10 @@ class Bottleneck(nn.Module):
 class MPELUResNet(nn.Module):
     """Bottleneck residual network for small images; made by :func:`mpelu_resnet`.
 
+    Its state dict has the names of its modules: alpha and beta are with the batch norm where
+    :func:`mpelu.convert.fuse_batch_norm_` fused the two, and one place after it where not.
+    ``load_state_dict`` takes either, so that checkpoints go both ways.
+
     Args:
         blocks: number of blocks in each of the three stages.
         num_classes: number of outputs.
@@ -130,6 +136,25 @@ class MPELUResNet(nn.Module):
         scores: Tensor = self.classifier(features)
         return scores
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Gives alpha and beta the names that they have here, before this network's parts load."""
+        for name, other in _names_in_both_forms(self, prefix):
+            if name not in state_dict and other in state_dict:
+                state_dict[name] = state_dict.pop(other)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _names_in_both_forms(model: nn.Module, prefix: str) -> Iterator[tuple[str, str]]:
+    """The names of every alpha and beta: in this network, and in the same one of the other form."""
+    for path, sequence in model.named_modules(prefix=prefix.removesuffix(".")):
+        if not isinstance(sequence, nn.Sequential):
+            continue
+        for place, module in enumerate(sequence):
+            if isinstance(module, (ParametricELU, BatchNormMPELU)):
+                other = place + 1 if isinstance(module, BatchNormMPELU) else place - 1
+                for name in module.initial:
+                    yield f"{path}.{place}.{name}", f"{path}.{other}.{name}"
+
 
 def _blocks_per_stage(depth: SupportsIndex) -> int:
     """n of depth = 9n + 2: three stages of n blocks of three convolutions, the stem, the end."""
@@ -150,6 +175,7 @@ def mpelu_resnet(
     activation: str = "mpelu",
     alpha: float = 0.25,
     beta: float = 1.0,
+    fused: bool = True,
 ) -> MPELUResNet:
     """The MPELU-nopre bottleneck network of Li et al. 2016 (arXiv:1606.00305).
 
@@ -168,6 +194,11 @@ def mpelu_resnet(
             channel, from 0.25), "relu". Default: "mpelu"
         alpha: what alpha starts from. Default: 0.25
         beta: what beta starts from. Default: 1.0
+        fused: each batch norm and the MPELU or SPELU after it are one
+            :class:`mpelu.nn.BatchNormMPELU2d`, which takes less time and memory; ``False`` gives
+            the pair, as :class:`torch.nn.SyncBatchNorm` needs it. Both start from the same values,
+            compute the same and load each other's state dicts. The baselines have no MPELU to fuse
+            and are pairs either way. Default: ``True``
 
     Shape:
         - Input: (N, in_channels, H, W), with H and W at least 4.
@@ -182,9 +213,12 @@ def mpelu_resnet(
         names = ", ".join(map(repr, _ACTIVATIONS))
         raise ValueError(f"activation must be one of {names}, got {activation!r}")
     make = _ACTIVATIONS[activation]
-    return MPELUResNet(
+    model = MPELUResNet(
         _blocks_per_stage(depth),
         _validate.positive_integer("num_classes", num_classes),
         _validate.positive_integer("in_channels", in_channels),
         lambda channels: make(channels, alpha, beta),
     )
+    if fused and activation in _LEARNED:
+        fuse_batch_norm_(model)
+    return model

@@ -52,15 +52,19 @@ class Sample(NamedTuple):
     unfoldable: int
 
 
+def _unfused(activation: str) -> nn.Module:
+    return mpelu.models.mpelu_resnet(20, 10, activation=activation, fused=False)
+
+
 MODELS = {
     "resnet18": Sample(torchvision.models.resnet18, 40, 9, 0),
     "resnet50": Sample(torchvision.models.resnet50, 40, 33, 0),
     "timm": Sample(lambda: timm.create_model("test_resnet"), 40, 8, 0),
-    "mpelu": Sample(lambda: mpelu.models.mpelu_resnet(20, 10), 16, 14, 1),
-    "spelu": Sample(lambda: mpelu.models.mpelu_resnet(20, 10, activation="spelu"), 16, 14, 1),
-    "elu": Sample(lambda: mpelu.models.mpelu_resnet(20, 10, activation="elu"), 16, 14, 1),
-    "relu": Sample(lambda: mpelu.models.mpelu_resnet(20, 10, activation="relu"), 16, 14, 1),
-    "prelu": Sample(lambda: mpelu.models.mpelu_resnet(20, 10, activation="prelu"), 16, 0, 1),
+    "mpelu": Sample(lambda: _unfused("mpelu"), 16, 14, 1),
+    "spelu": Sample(lambda: _unfused("spelu"), 16, 14, 1),
+    "elu": Sample(lambda: _unfused("elu"), 16, 14, 1),
+    "relu": Sample(lambda: _unfused("relu"), 16, 14, 1),
+    "prelu": Sample(lambda: _unfused("prelu"), 16, 0, 1),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 

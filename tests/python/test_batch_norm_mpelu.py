@@ -320,6 +320,31 @@ def test_module_is_copied_pickled_and_moved():
     assert "beta=None, num_parameters=1" in repr(module)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_gives_and_learns_what_the_pair_does(training, dtype, device):
+    """Half activations stay half, beside float32 parameters; a float32 input stays float32."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 8, 3, device=device)
+    module = mpelu.BatchNormMPELU2d(8, alpha=0.25, beta=1.5, device=device)
+    halves = nn.BatchNorm2d(8, device=device), mpelu.MPELU(8, alpha=0.25, beta=1.5, device=device)
+    x = torch.randn(4, 3, 9, 9, device=device)
+    results = []
+    for part in (module.train(training), nn.Sequential(*halves).train(training)):
+        with torch.autocast(device.type, dtype):
+            output = part(conv(x))
+            assert part(conv(x).float()).dtype == torch.float32
+        output.float().square().sum().backward()
+        results.append([output, *(p.grad for p in part.parameters()), conv.weight.grad])
+        conv.weight.grad = None
+    assert results[0][0].dtype == dtype
+    for actual, expected in zip(*results, strict=True):
+        assert actual.dtype == expected.dtype
+        # The pair rounds what is normalised, and its gradient, to the half type on the way.
+        error = (actual - expected).float().norm() / expected.float().norm()
+        assert error < 2 * torch.finfo(dtype).eps
+
+
 def test_synchronised_batch_norm_does_not_swallow_the_activation():
     module = nn.Sequential(mpelu.BatchNormMPELU2d(3))
     converted = nn.SyncBatchNorm.convert_sync_batchnorm(module)

@@ -284,6 +284,6 @@ def test_modes_of_scripted_parts_are_kept():
 
 
 def test_fusing_twice_is_fusing_once():
-    model = convert.fuse_batch_norm_(mpelu.models.mpelu_resnet(11, 10))
+    model = convert.fuse_batch_norm_(mpelu.models.mpelu_resnet(11, 10, fused=False))
     parts = list(model.modules())
     assert list(convert.fuse_batch_norm_(model).modules()) == parts

@@ -226,8 +226,9 @@ def test_the_variance_of_the_signal_is_kept_through_a_deep_network():
     assert 0.3 < ratio.item() < 3.0
 
 
-def test_residual_network_needs_the_arguments_for_its_branches_alone():
-    model = mpelu.models.mpelu_resnet(20, 10)
+@pytest.mark.parametrize("fused", [True, False])
+def test_residual_network_needs_the_arguments_for_its_branches_alone(fused):
+    model = mpelu.models.mpelu_resnet(20, 10, fused=fused)
     with pytest.raises(ValueError) as error:
         taylor_init_(model)
     assert "'stages.0.0.residual.6'" in str(error.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import shlex
@@ -23,6 +24,8 @@ import files  # noqa: E402
 import train  # noqa: E402
 from settings import SCHEDULES, Settings  # noqa: E402
 from trainer import Trainer  # noqa: E402
+
+import mpelu  # noqa: E402
 
 # Enough steps in an epoch for a signal to arrive between them.
 STEPS = 60
@@ -217,6 +220,28 @@ def test_trainer_goes_on_from_any_step(steps: int, schedule: str, digits, tmp_pa
     assert all(
         torch.equal(value, expected[key]) for key, value in second.model.state_dict().items()
     )
+
+
+def test_trainer_goes_on_from_a_checkpoint_of_the_unfused_network(digits, tmp_path, monkeypatch):
+    """Earlier versions trained that network. The numbers go on too, but for rounding."""
+    settings = Settings(depth=11, batch_size=8, max_steps_per_epoch=6, lr=0.01)
+    unfused = functools.partial(mpelu.models.mpelu_resnet, fused=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(mpelu.models, "mpelu_resnet", unfused)
+        first = Trainer(settings, digits, torch.device("cpu"))
+    take(first, 3)
+    files.save(first.state_dict(), tmp_path / "checkpoint.pt")
+    state = files.load_checkpoint(tmp_path / "checkpoint.pt")
+    assert "stem.2.alpha" in state["model"]
+
+    second = Trainer(settings, digits, torch.device("cpu"))
+    assert "stem.1.alpha" in second.model.state_dict()
+    second.load_state_dict(state)
+    take(first, 3)
+    take(second, 3)
+    torch.testing.assert_close(second.metrics, first.metrics, rtol=1e-3, atol=0)
+    for ours, theirs in zip(second.model.parameters(), first.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-4)
 
 
 def test_resuming_restores_the_global_generators(digits, tmp_path: Path):

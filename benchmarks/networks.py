@@ -1,0 +1,172 @@
+"""Times a training step of whole networks, MPELU's and those of torch's own activations.
+
+    python benchmarks/networks.py
+    python benchmarks/networks.py --device cuda
+
+A step is forward, loss, backward and SGD, in float32, on random images. Prints a table and the
+bars, writes one JSON file with the date, the machine and the versions, and fails if a bar falls
+short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from bars import Result
+from machine import write_results
+from measure import clocked, keep_memory, memory, take_turns
+from torch import Tensor, nn
+
+import mpelu
+from mpelu.models import MPELUResNet, mpelu_resnet
+
+CLASSES = 10
+OURS, RELU = "mpelu", "torch relu"
+
+
+def _torch_elu(depth: int) -> nn.Module:
+    blocks = (depth - 2) // 9
+    return MPELUResNet(blocks, CLASSES, 3, lambda channels: nn.ELU(inplace=True))
+
+
+#: By depth. torch's own activations are in place where they can be, which takes the least memory.
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    OURS: lambda depth: mpelu_resnet(depth, CLASSES),
+    "mpelu, not fused": lambda depth: mpelu_resnet(depth, CLASSES, fused=False),
+    RELU: lambda depth: mpelu_resnet(depth, CLASSES, activation="relu"),
+    "torch elu": _torch_elu,
+    "torch prelu": lambda depth: mpelu_resnet(depth, CLASSES, activation="prelu"),
+}
+
+#: What is measured of ours beside ReLU's, at which depth, and how many times as much it may be.
+BARS = (
+    ("step", "median_s", 164, 0.9),
+    ("peak memory", "peak_bytes", 164, 1.0),
+    ("peak memory", "peak_bytes", 1001, 1.0),
+)
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Case:
+    depth: int
+    batch: int
+    device: torch.device
+
+    def label(self) -> str:
+        threads = torch.get_num_threads()
+        counted = f", {threads} thread{'s' * (threads > 1)}" * (self.device.type == "cpu")
+        return f"depth {self.depth}, batch {self.batch} on {self.device}{counted}"
+
+
+class TrainingStep:
+    """A step on the same images each time; it notes its losses."""
+
+    def __init__(self, make: Callable[[int], nn.Module], case: Case) -> None:
+        torch.manual_seed(0)
+        self.model = make(case.depth).to(case.device)
+        self.images = torch.randn(case.batch, 3, 32, 32, device=case.device)
+        self.labels = torch.arange(case.batch, device=case.device) % CLASSES
+        groups = mpelu.optim.param_groups(self.model, lr=0.01, weight_decay=1e-4)
+        self.optimizer = torch.optim.SGD(groups, momentum=0.9)
+        self.losses: list[Tensor] = []
+
+    def __call__(self) -> None:
+        loss = F.cross_entropy(self.model(self.images), self.labels)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.losses.append(loss.detach())
+
+
+def measure_case(case: Case, rounds: int) -> Iterator[Row]:
+    steps = {name: TrainingStep(make, case) for name, make in NETWORKS.items()}
+    for step in (*steps.values(), *steps.values()):  # warm up; the optimisers' state is made
+        step()
+    turns = [clocked(step, case.device) for step in steps.values()]
+    for (name, step), time in zip(steps.items(), take_turns(turns, rounds), strict=True):
+        yield {
+            **asdict(case),
+            "device": case.device.type,
+            "threads": torch.get_num_threads(),
+            "network": name,
+            "parameters": sum(p.numel() for p in step.model.parameters()),
+            **asdict(time),
+            **asdict(memory(step, case.device, apart_from=step.model.state_dict().values())),
+            "first_loss": step.losses[0].item(),
+            "last_loss": step.losses[-1].item(),
+        }
+
+
+def print_table(case: Case, rows: list[Row]) -> None:
+    print(f"\n{case.label()}")
+    heads = ("step ms", "iqr", "x relu", "peak MB", "x relu", "saved MB", "first loss", "last loss")
+    print(" " * 18, *(f"{head:>10}" for head in heads))
+    relu = next(row for row in rows if row["network"] == RELU)
+    for row in rows:
+        cells = (
+            f"{row['median_s'] * 1e3:.0f}",
+            f"{row['iqr_s'] * 1e3:.0f}",
+            f"{row['median_s'] / relu['median_s']:.3f}",
+            f"{row['peak_bytes'] / 2**20:.1f}",
+            f"{row['peak_bytes'] / relu['peak_bytes']:.3f}",
+            f"{row['saved_bytes'] / 2**20:.1f}",
+            f"{row['first_loss']:.3f}",
+            f"{row['last_loss']:.3f}",
+        )
+        print(f"{row['network']:<18}", *(f"{cell:>10}" for cell in cells), flush=True)
+
+
+def measured_bars(rows: list[Row]) -> list[Result]:
+    found = {(row["depth"], row["network"]): row for row in rows}
+    return [
+        Result(
+            f"{what}, depth {depth}, of {RELU}",
+            found[depth, OURS][key] / found[depth, RELU][key],
+            limit,
+        )
+        for what, key, depth, limit in BARS
+    ]
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--rounds", type=int, default=7, help="timed steps of each network")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no CUDA device")
+    if arguments.rounds < 2:
+        parser.error("--rounds: at least 2")
+    return arguments
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    keep_memory()
+    device = torch.device(arguments.device)
+    rows: list[Row] = []
+    for case in (Case(164, 64, device), Case(1001, 8 if device.type == "cpu" else 64, device)):
+        of_case = list(measure_case(case, arguments.rounds))
+        print_table(case, of_case)
+        rows += of_case
+    write_results("networks", device.type, rows, arguments.output)
+    results = measured_bars(rows)
+    print(*results, sep="\n")
+    diverged = [row for row in rows if not math.isfinite(row["last_loss"])]
+    for row in diverged:
+        print(f"{row['network']}, depth {row['depth']}: the loss is {row['last_loss']}")
+    return 0 if all(result.is_met for result in results) and not diverged else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

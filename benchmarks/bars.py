@@ -22,10 +22,26 @@ import torch
 from cases import Case, Task, backward_task, forward_task, training_task
 from machine import write_results
 from measure import interleaved, keep_memory
-from peers import ADD, CLONE, COMPILED, ELU, OUR_ELU, OUR_MPELU, PRELU, Inputs, Peer
+from peers import (
+    ADD,
+    BATCH_NORM_RELU,
+    BATCH_NORM_THEN_MPELU,
+    CLONE,
+    COMPILED,
+    ELU,
+    OUR_BATCH_NORM_MPELU,
+    OUR_ELU,
+    OUR_MPELU,
+    PRELU,
+    Inputs,
+    Peer,
+    evaluating,
+)
 
 SMALL, LARGE = Case((64, 16, 32, 32)), Case((64, 64, 32, 32))
 TINY = Case((8, 16, 4, 4))
+#: Of the residual networks at batch 64, where batch norms are.
+LAYERS = ((64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8), (64, 256, 8, 8))
 
 MakeTask = Callable[[Peer, Inputs], Task]
 
@@ -90,7 +106,7 @@ ODD = {
 }
 
 
-def all_bars() -> list[Bar]:
+def activation_bars() -> list[Bar]:
     bars = [
         Bar("forward, 17 MB, of clone", forward(OUR_MPELU, LARGE), forward(CLONE, LARGE), 1.3),
         Bar("forward, 4 MB, of clone", forward(OUR_MPELU, SMALL), forward(CLONE, SMALL), 2.4),
@@ -162,6 +178,40 @@ def all_bars() -> list[Bar]:
     return bars
 
 
+def batch_norm_bars() -> list[Bar]:
+    bars = []
+    for name, case, limit in (
+        ("", LARGE, 1 / 4),
+        (", two threads", replace(LARGE, threads=2), 1 / 4),
+        (", channels last", replace(LARGE, layout="channels_last"), 1 / 1.5),
+    ):
+        bars.append(
+            Bar(
+                f"batch norm, training{name}, of relu's",
+                training(OUR_BATCH_NORM_MPELU, case),
+                training(BATCH_NORM_RELU, case),
+                limit,
+            )
+        )
+    for shape in LAYERS:
+        case, size = Case(shape), "x".join(map(str, shape))
+        bars += [
+            Bar(
+                f"batch norm, training, {size}, of the pair",
+                training(OUR_BATCH_NORM_MPELU, case),
+                training(BATCH_NORM_THEN_MPELU, case),
+                1.0,
+            ),
+            Bar(
+                f"batch norm, evaluation, {size}, of relu's",
+                forward(evaluating(OUR_BATCH_NORM_MPELU), case),
+                forward(evaluating(BATCH_NORM_RELU), case),
+                1.0,
+            ),
+        ]
+    return bars
+
+
 @dataclass(frozen=True)
 class Result:
     name: str
@@ -179,7 +229,7 @@ class Result:
 
 def measure_bars(seconds: float, capability: str) -> list[Result]:
     results = []
-    for bar in all_bars():
+    for bar in (*activation_bars(), *batch_norm_bars()):
         if bar.capability == capability:
             results.append(Result(bar.name, bar.measure(seconds), bar.limit))
             print(results[-1], flush=True)

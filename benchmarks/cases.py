@@ -47,12 +47,21 @@ class Case:
                 return torch.cat([values.new_zeros(1), values.flatten()])[1:].view(self.shape)
             return values.clone()
 
-        def parameter() -> Tensor:
-            size = () if self.shared else (self.shape[1],)
+        def number(shared: bool = False) -> Tensor:
+            size = () if shared else (self.shape[1],)
             values = torch.rand(size, device=self.device, generator=generator)
-            return (0.5 + values).to(dtype).requires_grad_()
+            return (0.5 + values).to(dtype)
 
-        return Inputs(tensor().requires_grad_(), parameter(), parameter(), tensor())
+        return Inputs(
+            x=tensor().requires_grad_(),
+            alpha=number(self.shared).requires_grad_(),
+            beta=number(self.shared).requires_grad_(),
+            weight=number().requires_grad_(),
+            bias=number().requires_grad_(),
+            running_mean=number(),
+            running_var=number(),
+            grad_output=tensor(),
+        )
 
     def label(self) -> str:
         shape = "x".join(map(str, self.shape))

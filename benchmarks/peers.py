@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +15,15 @@ import mpelu.functional as MF
 
 @dataclass(frozen=True)
 class Inputs:
-    """One case's tensors; alpha and beta have one element for each channel."""
+    """One case's tensors; all but x and grad_output have one element for each channel."""
 
     x: Tensor
     alpha: Tensor
     beta: Tensor
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
     grad_output: Tensor
 
     def broadcast(self, parameter: Tensor) -> Tensor:
@@ -42,12 +47,39 @@ def naive_v2(inputs: Inputs) -> Tensor:
     return MF.spelu(F.prelu(inputs.x, inputs.beta), inputs.alpha)
 
 
+def batch_norm(inputs: Inputs, training: bool) -> Tensor:
+    return F.batch_norm(
+        inputs.x, inputs.running_mean, inputs.running_var, inputs.weight, inputs.bias, training
+    )
+
+
+def batch_norm_relu(inputs: Inputs, training: bool = True) -> Tensor:
+    return F.relu(batch_norm(inputs, training), inplace=True)
+
+
+def batch_norm_then_mpelu(inputs: Inputs, training: bool = True) -> Tensor:
+    return MF.mpelu(batch_norm(inputs, training), inputs.alpha, inputs.beta)
+
+
+def batch_norm_mpelu(inputs: Inputs, training: bool = True) -> Tensor:
+    return MF.batch_norm_mpelu(
+        inputs.x,
+        inputs.running_mean,
+        inputs.running_var,
+        inputs.alpha,
+        inputs.beta,
+        inputs.weight,
+        inputs.bias,
+        training,
+    )
+
+
 _compiled_formula = torch.compile(eager_formula, fullgraph=True, dynamic=False)
 
 
 @dataclass(frozen=True)
 class Peer:
-    """An implementation: its function, and which of x, alpha, beta it computes gradients for."""
+    """An implementation: its function, and what it computes gradients for beside x."""
 
     name: str
     forward: Callable[[Inputs], Tensor]
@@ -71,6 +103,22 @@ OUR_ELU = Peer("mpelu.elu", lambda i: MF.elu(i.x))
 OUR_SPELU = Peer("mpelu.spelu", lambda i: MF.spelu(i.x, i.alpha), ("alpha",))
 OUR_MPELU = Peer("mpelu.mpelu", lambda i: MF.mpelu(i.x, i.alpha, i.beta), ("alpha", "beta"))
 
+BATCH_NORM_RELU = Peer("batch norm, torch relu", batch_norm_relu, ("weight", "bias"))
+BATCH_NORM_THEN_MPELU = Peer(
+    "batch norm, mpelu", batch_norm_then_mpelu, ("weight", "bias", "alpha", "beta")
+)
+OUR_BATCH_NORM_MPELU = Peer(
+    "mpelu.batch_norm_mpelu", batch_norm_mpelu, ("weight", "bias", "alpha", "beta")
+)
+
+
+def evaluating(peer: Peer) -> Peer:
+    """A peer with a batch norm, in evaluation."""
+    return replace(
+        peer, name=f"{peer.name}, evaluation", forward=partial(peer.forward, training=False)
+    )
+
+
 PEERS = (
     RELU,
     ELU,
@@ -82,4 +130,7 @@ PEERS = (
     OUR_ELU,
     OUR_SPELU,
     OUR_MPELU,
+    BATCH_NORM_RELU,
+    BATCH_NORM_THEN_MPELU,
+    OUR_BATCH_NORM_MPELU,
 )

@@ -70,9 +70,9 @@ struct Exponential {
   typename Real<V>::Mask lacks_one;
 };
 
-/// The polynomial of kPolynomial, by Horner's scheme in r^2 for pairs of its coefficients: as many
-/// operations as by his scheme in r, in a chain half as long. Unrolled at compile time so that the
-/// device keeps the coefficients as immediates.
+/// The polynomial of kPolynomial by Horner's scheme: in r or, with as many operations in a chain
+/// half as long, in r^2 for pairs of coefficients. Unrolled at compile time so that the device
+/// keeps the coefficients as immediates.
 template <typename V, size_t I = 0>
 MPELU_HOST_DEVICE V polynomial(V r, V r2, V sum) {
   using R = Real<V>;
@@ -81,11 +81,14 @@ MPELU_HOST_DEVICE V polynomial(V r, V r2, V sum) {
   static_assert(kSize % 2 == 0);
   if constexpr (I == kSize) {
     return sum;
-  } else {
+  } else if constexpr (R::kShortChains) {
     constexpr auto kFirst = C::kPolynomial[I];
     constexpr auto kSecond = C::kPolynomial[I + 1];
     const V pair = R::multiply_add(V(kFirst), r, V(kSecond));
     return polynomial<V, I + 2>(r, r2, I == 0 ? pair : R::multiply_add(sum, r2, pair));
+  } else {
+    constexpr auto kNext = C::kPolynomial[I];
+    return polynomial<V, I + 1>(r, r2, I == 0 ? V(kNext) : R::multiply_add(sum, r, V(kNext)));
   }
 }
 
@@ -114,8 +117,8 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const Rate<V>& rate) {
   const V low = R::multiply_add(k, V(-C::kLn2Low), error);
   const V r = high + low;
 
-  const V r2 = r * r;
-  const V p = high + R::multiply_add(r2, polynomial(r, r2, V(T(0))), low);
+  const V h = polynomial(r, r * r, V(T(0)));
+  const V p = high + R::multiply_add(r * r, h, low);
   const V scale_minus_one = scale - V(T(1));
   return {R::multiply_add(scale, p, scale_minus_one), R::multiply_add(scale, p, scale),
           R::equal(scale_minus_one, scale)};

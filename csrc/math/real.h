@@ -25,6 +25,10 @@ struct Real {
   using Scalar = V;
   using Mask = bool;
 
+  /// Whether operations that wait for each other cost more than the registers it takes to have
+  /// fewer of those. A device has other threads to run meanwhile.
+  static constexpr bool kShortChains = false;
+
   /// x <= 0, or x is NaN.
   static MPELU_HOST_DEVICE Mask not_positive(V x) { return !(x > V(0)); }
   static MPELU_HOST_DEVICE Mask non_negative(V x) { return x >= V(0); }

@@ -19,6 +19,8 @@ struct Real<at::vec::Vectorized<T>> {
   using V = at::vec::Vectorized<T>;
   using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 
+  static constexpr bool kShortChains = true;
+
 #if defined(CPU_CAPABILITY_AVX2) || defined(CPU_CAPABILITY_AVX512)
   // The compiler's own vector type, which V wraps.
   using Native [[gnu::vector_size(sizeof(V))]] = T;

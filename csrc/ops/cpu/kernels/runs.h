@@ -14,15 +14,17 @@ namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
 inline namespace CPU_CAPABILITY {
 
-/// Shorter rows than this many packs go by columns, ...
-constexpr int64_t kRowPacks = 8;
+/// Shorter rows than this many packs go by columns ...
+constexpr int64_t kRowPacks = 4;
+/// ... and where they are summed up than this many: each row's sums are added up by themselves ...
+constexpr int64_t kSummedRowPacks = 8;
 /// ... unless the columns' parameters would be read for no more than this many rows of them.
 constexpr int64_t kFewRows = 8;
 
 template <typename scalar_t>
-bool has_long_rows(const Layout& layout) {
+bool has_long_rows(const Layout& layout, int64_t long_packs) {
   const int64_t packs = layout.inner / Pack<scalar_t>::kSize;
-  return layout.channels == 1 || packs >= kRowPacks || (packs > 0 && layout.outer <= kFewRows);
+  return layout.channels == 1 || packs >= long_packs || (packs > 0 && layout.outer <= kFewRows);
 }
 
 /// Calls body(offset, size, access, channel_at) for the runs that make up the tensor; channel_at(i)
@@ -30,7 +32,7 @@ bool has_long_rows(const Layout& layout) {
 template <typename scalar_t, typename Lane, typename Body>
 void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
                   const Body& body) {
-  if (has_long_rows<scalar_t>(layout)) {
+  if (has_long_rows<scalar_t>(layout, kRowPacks)) {
     const Segments segments(layout);
     for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
       body(unit.offset, unit.size, segments.access<scalar_t>(unit, 0, stream),
@@ -219,8 +221,9 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
 template <size_t K, typename scalar_t, typename Lane, typename Body>
 ChannelTotals<K> sum_runs(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
                           const Body& body) {
-  return has_long_rows<scalar_t>(layout) ? sum_rows<K, scalar_t>(layout, lanes, stream, body)
-                                         : sum_columns<K, scalar_t>(layout, lanes, stream, body);
+  return has_long_rows<scalar_t>(layout, kSummedRowPacks)
+             ? sum_rows<K, scalar_t>(layout, lanes, stream, body)
+             : sum_columns<K, scalar_t>(layout, lanes, stream, body);
 }
 
 }  // namespace CPU_CAPABILITY

@@ -168,15 +168,17 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
                            layout);
     return;
   }
-  for_each_part<scalar_t>(layout, [&](const Layout& part, int64_t first, scalar_t* /*scratch*/) {
-    const int64_t offset = first * layout.inner;
-    statistics(parameters.mean + first, variance + first, input + offset, part);
-    for (int64_t c = first; c < first + part.channels; ++c) {
-      parameters.invstd[c] = 1 / std::sqrt(variance[c] + eps);
-    }
-    normalize_and_activate(output + offset, input + offset,
-                           make_lanes<T>(parameters, first, part.channels), stream, part);
-  });
+  for_each_part<scalar_t>(
+      layout, /*with_scratch=*/false,
+      [&](const Layout& part, int64_t first, scalar_t* /*scratch*/) {
+        const int64_t offset = first * layout.inner;
+        statistics(parameters.mean + first, variance + first, input + offset, part);
+        for (int64_t c = first; c < first + part.channels; ++c) {
+          parameters.invstd[c] = 1 / std::sqrt(variance[c] + eps);
+        }
+        normalize_and_activate(output + offset, input + offset,
+                               make_lanes<T>(parameters, first, part.channels), stream, part);
+      });
 }
 
 /// The gradient with respect to the normalised value, which adds to four sums. The lanes past the
@@ -270,15 +272,18 @@ void backward(scalar_t* grad_input, const BatchNormSums& sums, const scalar_t* g
     finish(sums, totals, lanes, parameters, 0, count);
     return;
   }
-  for_each_part<scalar_t>(layout, [&](const Layout& part, int64_t first, scalar_t* scratch) {
-    const int64_t offset = first * layout.inner;
-    scalar_t* const gradients = scratch == nullptr ? grad_input : scratch;
-    const auto lanes = make_lanes<T>(parameters, first, part.channels);
-    const auto totals = normalized_gradients(gradients, grad_output + offset, input + offset, lanes,
-                                             /*scaled=*/false, stream && scratch == nullptr, part);
-    input_gradient(grad_input + offset, gradients, input + offset,
-                   finish(sums, totals, lanes, parameters, first, count), stream, part);
-  });
+  for_each_part<scalar_t>(
+      layout, /*with_scratch=*/true, [&](const Layout& part, int64_t first, scalar_t* scratch) {
+        const int64_t offset = first * layout.inner;
+        scalar_t* const gradients = scratch == nullptr ? grad_input : scratch;
+        const auto lanes = make_lanes<T>(parameters, first, part.channels);
+        const auto totals =
+            normalized_gradients(gradients, grad_output + offset, input + offset, lanes,
+                                 /*scaled=*/false, stream && scratch == nullptr, part);
+        input_gradient(grad_input + offset, gradients, input + offset,
+                       finish(sums, totals, lanes, parameters, first, count),
+                       stream && scratch != nullptr, part);
+      });
 }
 
 void forward_kernel(const at::TensorBase& output, const at::TensorBase& input,

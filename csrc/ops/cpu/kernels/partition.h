@@ -216,10 +216,10 @@ constexpr int64_t kParts = 16;
 constexpr int64_t kPartRunBytes = 512;
 
 /// Calls body(part, channel, scratch) for views of some channels of the tensor, from `channel` on,
-/// that stay in the cache from one pass to the next, with memory for as many elements that stays
-/// there, too. Where there are no such parts: body(layout, 0, nullptr).
+/// that stay in the cache from one pass to the next; for whom it is asked, with memory for as many
+/// elements that stays there, too. Where there are no such parts: body(layout, 0, nullptr).
 template <typename scalar_t, typename Body>
-void for_each_part(const Layout& layout, const Body& body) {
+void for_each_part(const Layout& layout, bool with_scratch, const Body& body) {
   const int64_t channel_size = layout.outer * layout.inner;
   const int64_t size =
       std::min<int64_t>(kCachedBytes / (channel_size * sizeof(scalar_t)), layout.channels / kParts);
@@ -228,7 +228,8 @@ void for_each_part(const Layout& layout, const Body& body) {
     return;
   }
   at::parallel_for(0, ceil_divide(layout.channels, size), 1, [&](int64_t begin, int64_t end) {
-    const auto scratch = std::make_unique_for_overwrite<scalar_t[]>(size * channel_size);
+    const auto scratch =
+        std::make_unique_for_overwrite<scalar_t[]>(with_scratch ? size * channel_size : 0);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t channel = i * size;
       Layout part = layout;

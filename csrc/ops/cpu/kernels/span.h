@@ -108,26 +108,9 @@ struct Access {
   }
 };
 
-/// Reads the packs of count elements: pack_at(load, i, valid) for the one from element i on, which
-/// is to read its inputs by load(tensor). Of the last pack only so many elements may be valid; the
-/// others are zero.
-template <typename scalar_t, typename PackAt>
-MPELU_ALWAYS_INLINE inline void read_span(int64_t count, const PackAt& pack_at) {
-  using P = Pack<scalar_t>;
-  int64_t i = 0;
-  for (; i + P::kSize <= count; i += P::kSize) {
-    const auto load = [&](const scalar_t* from) MPELU_ALWAYS_INLINE { return P::load(from + i); };
-    pack_at(load, i, P::kSize);
-  }
-  if (const int64_t part = count - i; part > 0) {
-    const auto load = [&](const scalar_t* from)
-                          MPELU_ALWAYS_INLINE { return P::load(from + i, part); };
-    pack_at(load, i, part);
-  }
-}
-
-/// The same, and writes what pack_at returns to output. Streamed packs are aligned, so that the
-/// first may be a part of one, as the last.
+/// Writes count elements to output: pack_at(load, i, valid) returns the pack from element i on, for
+/// which it is to read its inputs by load(tensor). Of the first and of the last pack only so many
+/// elements may be valid, since streamed packs are aligned; the others are zero.
 template <typename scalar_t, typename PackAt>
 MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, bool stream,
                                            const PackAt& pack_at) {
@@ -200,32 +183,20 @@ template <typename scalar_t, typename Term>
 MPELU_ALWAYS_INLINE inline void sum_span(const scalar_t* input, int64_t count, Access access,
                                          Term term) {
   using P = Pack<scalar_t>;
-  read_span<scalar_t>(count, [&](const auto& load, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+  const auto add = [&](const P& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
     __builtin_prefetch(input + access.from(i, count));
-    const P x = load(input);
     for (int v = 0; v < P::kVectors; ++v) {
       const int64_t first = v * P::V::size();
       term(x.vectors[v], i + first, valid - first);
     }
-  });
-}
-
-/// term(grad_output, input), which keeps what it makes of them.
-template <typename scalar_t, typename Term>
-MPELU_ALWAYS_INLINE inline void sum_span(const scalar_t* grad_output, const scalar_t* input,
-                                         int64_t count, Access access, Term term) {
-  using P = Pack<scalar_t>;
-  read_span<scalar_t>(count, [&](const auto& load, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-    const int64_t ahead = access.from(i, count);
-    __builtin_prefetch(input + ahead);
-    __builtin_prefetch(grad_output + ahead);
-    const P x = load(input);
-    const P g = load(grad_output);
-    for (int v = 0; v < P::kVectors; ++v) {
-      const int64_t first = v * P::V::size();
-      term(g.vectors[v], x.vectors[v], i + first, valid - first);
-    }
-  });
+  };
+  int64_t i = 0;
+  for (; i + P::kSize <= count; i += P::kSize) {
+    add(P::load(input + i), i, P::kSize);
+  }
+  if (const int64_t part = count - i; part > 0) {
+    add(P::load(input + i, part), i, part);
+  }
 }
 
 }  // namespace CPU_CAPABILITY

@@ -12,7 +12,11 @@ using TensorSet = std::unordered_set<const at::TensorImpl*>;
 
 void insert_activation_parameters(const torch::nn::Module& module, TensorSet& found) {
   if (const auto learned = nn::learned_by(module)) {
-    found.insert({learned->alpha.unsafeGetTensorImpl(), learned->beta.unsafeGetTensorImpl()});
+    for (const auto& parameter : {learned->alpha, learned->beta}) {
+      if (parameter.defined()) {
+        found.insert(parameter.unsafeGetTensorImpl());
+      }
+    }
   }
   for (const auto& child : module.children()) {
     insert_activation_parameters(*child, found);

@@ -138,22 +138,29 @@ class MPELUResNet(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Gives alpha and beta the names that they have here, before this network's parts load."""
-        for name, other in _names_in_both_forms(self, prefix):
-            if name not in state_dict and other in state_dict:
-                state_dict[name] = state_dict.pop(other)
+        for name, others in _names_in_other_forms(self, prefix):
+            for other in others:
+                if name not in state_dict and other in state_dict:
+                    state_dict[name] = state_dict.pop(other)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _names_in_both_forms(model: nn.Module, prefix: str) -> Iterator[tuple[str, str]]:
-    """The names of every alpha and beta: in this network, and in the same one of the other form."""
+def _names_in_other_forms(model: nn.Module, prefix: str) -> Iterator[tuple[str, list[str]]]:
+    """The names of every alpha and beta: in this network, and in the same one of other forms.
+
+    In a sequence alpha and beta are those of the fused module; of the activation in the next place,
+    as a pair has them; or of an activation in the fused one's place, once that is folded.
+    """
     for path, sequence in model.named_modules(prefix=prefix.removesuffix(".")):
         if not isinstance(sequence, nn.Sequential):
             continue
         for place, module in enumerate(sequence):
             if isinstance(module, (ParametricELU, BatchNormMPELU)):
-                other = place + 1 if isinstance(module, BatchNormMPELU) else place - 1
+                others = (
+                    [place + 1] if isinstance(module, BatchNormMPELU) else [place - 1, place + 1]
+                )
                 for name in module.initial:
-                    yield f"{path}.{place}.{name}", f"{path}.{other}.{name}"
+                    yield f"{path}.{place}.{name}", [f"{path}.{other}.{name}" for other in others]
 
 
 def _blocks_per_stage(depth: SupportsIndex) -> int:
@@ -195,10 +202,10 @@ def mpelu_resnet(
         alpha: what alpha starts from. Default: 0.25
         beta: what beta starts from. Default: 1.0
         fused: each batch norm and the MPELU or SPELU after it are one
-            :class:`mpelu.nn.BatchNormMPELU2d`, which takes less time and memory; ``False`` gives
-            the pair, as :class:`torch.nn.SyncBatchNorm` needs it. Both start from the same values,
-            compute the same and load each other's state dicts. The baselines have no MPELU to fuse
-            and are pairs either way. Default: ``True``
+            :class:`mpelu.nn.BatchNormMPELU2d`, which keeps less for the backward; ``False`` gives
+            the pair, as :meth:`torch.nn.SyncBatchNorm.convert_sync_batchnorm` needs it. Both start
+            from the same values, compute the same and load each other's state dicts. The baselines
+            have no MPELU to fuse and are pairs either way. Default: ``True``
 
     Shape:
         - Input: (N, in_channels, H, W), with H and W at least 4.

@@ -33,6 +33,8 @@ SHAPES = (
     (5, 1, 4, 4),
     (8, 40, 17, 17),
     (64, 32, 5, 5),
+    (16, 5, 4, 4),
+    (12, 24, 5, 8),
     (20, 33, 13, 20),
     (2, 3, 2, 3, 4),
 )
@@ -157,6 +159,60 @@ def test_narrow_dtypes_are_as_near_to_float64_as_the_pair(dtype, training, devic
             # Or at the level of rounding: of the dtype, and of 64 terms that are summed up in it.
             rounding = torch.finfo(actual.dtype).eps * truth.abs().max().item()
             assert error(actual) <= max(1.5 * error(unfused), 8 * rounding)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_a_large_tensor_is_that_of_the_pair(memory_format, device):
+    # 16 MiB and more: written past the caches.
+    a = make_arguments((32, 67, 32, 33))
+    a = a._replace(input=a.input.contiguous(memory_format=memory_format)).to(device)
+    grad_output = torch.randn_like(a.input)
+    for kind in (True, False):
+        a = a._replace(training=kind)
+        for actual, expected in zip(
+            with_gradients(fused, a, grad_output), with_gradients(pair, a, grad_output), strict=True
+        ):
+            scale = 1 + expected.abs().max().item()
+            torch.testing.assert_close(actual / scale, expected / scale, **SAME_IN_FLOAT64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_parameters_and_statistics_of_any_strides(dtype, device):
+    a = make_arguments((6, 8, 9)).to(dtype).to(device)
+    grad_output = torch.randn_like(a.input)
+
+    def spread(tensor: Tensor) -> Tensor:
+        return torch.stack([tensor, torch.full_like(tensor, torch.nan)], dim=-1)[:, 0]
+
+    strided = Arguments(*(spread(t) if isinstance(t, Tensor) and t.dim() == 1 else t for t in a))
+    inputs = [t.requires_grad_() for t in strided.differentiable()]
+    output = fused(strided)
+    gradients = torch.autograd.grad(output, inputs, grad_output)
+    actual = [output, *gradients, strided.running_mean, strided.running_var]
+    for value, expected in zip(actual, with_gradients(fused, a, grad_output), strict=True):
+        assert torch.equal(value, expected)
+
+
+def test_what_lies_past_the_end_adds_nothing_to_the_gradients(device):
+    # There e^(beta bias) would be infinite.
+    x = torch.full((2, 1, 3, 3), 200.0, device=device, requires_grad=True)
+    zero, one = torch.zeros(1, device=device), torch.ones(1, device=device)
+    parameters = [t.clone().requires_grad_() for t in (one, -100 * one, one, -one)]
+    weight, bias, alpha, beta = parameters
+    y = ops.batch_norm_mpelu(x, weight, bias, zero, one, alpha, beta, False, 0.1, 0.0)[0]
+    gradients = torch.autograd.grad(y.sum(), parameters)
+    assert [gradient.item() for gradient in gradients] == [3600.0, 18.0, 0.0, 0.0]
+
+
+def test_a_half_gradient_overflows_only_where_that_of_the_input_does(device):
+    # With respect to the normalised value it is 60000 * 4 / e in the lower half.
+    x = torch.tensor([-1000.0, 1000.0], device=device).repeat(8).view(16, 1).half()
+    grad_output = torch.full_like(x, 6e4)
+    one = torch.ones(1, device=device)
+    a = Arguments(x, one, -2 * one, None, None, 4 * one, one, True)
+    grad_input = with_gradients(fused, a, grad_output)[1]
+    expected = with_gradients(pair, a.to(torch.float64), grad_output.double())[1]
+    torch.testing.assert_close(grad_input.double(), expected, rtol=4e-3, atol=0.1)
 
 
 def test_variance_survives_a_mean_far_from_zero(device):

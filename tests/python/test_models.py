@@ -13,7 +13,7 @@ from tolerances import SAME_MODEL_FUSED, assert_same_outputs
 from torch import Tensor, nn
 
 import mpelu
-from mpelu.convert import fuse_batch_norm_
+from mpelu.convert import fold_batch_norm_, fuse_batch_norm_
 from mpelu.models import MPELUResNet, mpelu_resnet
 
 # The slope alpha * beta that the Taylor initialisation takes for each activation.
@@ -272,6 +272,14 @@ def test_state_dicts_go_from_either_form_to_the_other(activation, wrap):
         assert str(target.load_state_dict(state)) == "<All keys matched successfully>"
         assert list(state) == names
         assert_same_outputs(target(input).detach(), source(input).detach(), SAME_MODEL_FUSED)
+
+
+def test_state_dicts_of_folded_networks_go_from_either_form_to_the_other():
+    fused, unfused = (fold_batch_norm_(randomise(model).eval()) for model in both_forms())
+    input = torch.randn(2, 3, 8, 8)
+    for source, target in ((fused, unfused), (unfused, fused)):
+        target.load_state_dict(source.state_dict())
+        assert torch.equal(target(input), source(input))
 
 
 def test_an_optimisers_state_goes_from_either_form_to_the_other():

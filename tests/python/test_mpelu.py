@@ -79,6 +79,18 @@ def test_values(device: torch.device, dtype: torch.dtype, layout: str) -> None:
         assert_same_bits(sample.input, before, f"input of {sample.name}")
 
 
+@pytest.mark.parametrize("alpha, beta", [(1.0, -1.0), (1.25, -0.37), (1.38, -0.7), (1.9, -1.1)])
+def test_values_where_the_one_of_expm1_is_half_a_unit(
+    device: torch.device, alpha: float, beta: float
+) -> None:
+    # e^z around 2^25, the first power of two that less 1 is no float32: z near 17.3.
+    x = torch.linspace(16.9 / beta, 17.7 / beta, 20_001, device=device)
+    output = ops.mpelu(x, torch.tensor(alpha, device=device), torch.tensor(beta, device=device))
+    rounded = [torch.tensor(value).item() for value in (alpha, beta)]
+    expected = reference.mpelu_forward(elements(x), [0] * len(x), *([value] for value in rounded))
+    assert_values_close(output, expected, f"{alpha=}, {beta=}")
+
+
 @pytest.mark.parametrize("layout", WRITABLE_LAYOUTS)
 @by_dtype
 def test_in_place_equals_out_of_place(

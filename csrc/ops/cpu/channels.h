@@ -9,8 +9,8 @@
 
 #include "ops/cpu/sum.h"
 
-// Tensors with a number for each channel, from the doubles that the kernels count in. Without
-// operators of torch: for a small layer each of those would cost as much as all of ours.
+// Tensors with a number for each channel, from the doubles that the kernels count in. Not by
+// torch's arithmetic: for a small layer each of its operators would cost as much as all of ours.
 namespace mpelu::cpu {
 
 /// Each channel's number, in a tensor of its own.

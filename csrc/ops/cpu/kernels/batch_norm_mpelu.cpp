@@ -9,9 +9,11 @@
 #include "ops/cpu/kernels/stubs.h"
 
 // The forward passes over the input twice, for its statistics and for the output. The backward has
-// a pass for its sums and for the gradient with respect to the normalised value, and one for the
-// gradient of the input. Where the layout lets them, both passes go over a few channels at a time,
-// so that the second finds in the cache what the first has left there.
+// a pass for its sums and for the gradient of the input as if the statistics did not depend on it,
+// and one for what comes through them. Where the layout lets them, both passes go over a few
+// channels at a time, so that the second finds in the cache what the first has left there. Between
+// the two the gradient is rounded to the input's dtype, as it is between a batch norm and its
+// activation.
 namespace mpelu::cpu {
 namespace {
 
@@ -50,18 +52,17 @@ struct InputGradientLane {
   using Scalar = T;
   using V = at::vec::Vectorized<T>;
 
-  std::array<T, 4> fields() const { return {mean, scale, mean_grad, mean_grad_x}; }
-  static math::InputGradient<V> channel(const std::array<V, 4>& fields) {
-    return {fields[0], fields[1], fields[2], fields[3]};
+  std::array<T, 3> fields() const { return {mean, mean_grad, mean_grad_x}; }
+  static math::InputGradient<V> channel(const std::array<V, 3>& fields) {
+    return {fields[0], fields[1], fields[2]};
   }
 
   T mean;
-  T scale;
   T mean_grad;
   T mean_grad_x;
 };
 
-/// The vector's valid elements, and `other` in the lanes after them.
+/// The vector's valid elements, and `other`'s in the lanes after them.
 template <typename V>
 MPELU_ALWAYS_INLINE inline V or_else(const V& vector, int64_t valid, const V& other) {
   return valid < V::size() ? V::set(other, vector, std::max<int64_t>(valid, 0)) : vector;
@@ -181,52 +182,42 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
       });
 }
 
-/// The gradient with respect to the normalised value, which adds to four sums. The lanes past the
-/// end have grad_output = 0 and x = mean, which give nothing.
-template <typename V>
-MPELU_ALWAYS_INLINE inline V normalized_gradient(const V& g, const V& x, int64_t valid,
-                                                 const math::BatchNorm<V>& channel,
-                                                 SumArray<V, 4>& sums) {
-  math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
-  const V grad = math::backward(g, or_else(x, valid, channel.mean), channel, added);
-  sums = {added.activation.alpha, added.activation.beta, added.grad, added.grad_x};
-  return grad;
-}
-
-/// The sums of the backward, and the gradient with respect to the normalised value: times scale in
-/// evaluation, where that is the gradient of the input.
+/// The gradient of the input as if the statistics did not depend on it, and the sums of the
+/// backward.
 template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
-ChannelTotals<4> normalized_gradients(scalar_t* gradients, const scalar_t* grad_output,
-                                      const scalar_t* input,
-                                      const std::vector<BatchNormLane<T>>& lanes, bool scaled,
-                                      bool stream, const Layout& layout) {
+ChannelTotals<4> direct_gradient(scalar_t* gradient, const scalar_t* grad_output,
+                                 const scalar_t* input, const std::vector<BatchNormLane<T>>& lanes,
+                                 bool stream, const Layout& layout) {
   using V = at::vec::Vectorized<T>;
   return sum_runs<4, scalar_t>(
       layout, lanes, stream,
       [&](int64_t offset, int64_t size, const Access& access, const auto& visit) {
-        map_span(gradients + layout.without_skipped(offset), grad_output + offset, input + offset,
-                 size, access,
-                 [&](const V& g, const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-                   V grad;
-                   visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
-                     grad = normalized_gradient(g, x, valid, channel, sums);
-                     grad = scaled ? grad * channel.scale : grad;
-                   });
-                   return grad;
-                 });
+        map_span(
+            gradient + layout.without_skipped(offset), grad_output + offset, input + offset, size,
+            access, [&](const V& g, const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+              V grad;
+              visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
+                math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
+                grad = channel.scale * math::backward(g, x, channel, added);
+                sums = {or_else(added.activation.alpha, valid, sums[0]),
+                        or_else(added.activation.beta, valid, sums[1]),
+                        or_else(added.grad, valid, sums[2]), or_else(added.grad_x, valid, sums[3])};
+              });
+              return grad;
+            });
       });
 }
 
-/// The gradient of the input from those, through its statistics too.
+/// The gradient of the input from that one.
 template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
-void input_gradient(scalar_t* grad_input, const scalar_t* gradients, const scalar_t* input,
+void input_gradient(scalar_t* grad_input, const scalar_t* gradient, const scalar_t* input,
                     const std::vector<InputGradientLane<T>>& lanes, bool stream,
                     const Layout& layout) {
   using V = at::vec::Vectorized<T>;
   for_each_run<scalar_t>(
       layout, lanes, stream,
       [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
-        map_span(grad_input + offset, gradients + layout.without_skipped(offset), input + offset,
+        map_span(grad_input + offset, gradient + layout.without_skipped(offset), input + offset,
                  size, access,
                  [channel_at](const V& grad, const V& x, int64_t i, int64_t /*valid*/)
                      MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel_at(i)); });
@@ -252,8 +243,9 @@ std::vector<InputGradientLane<T>> finish(const BatchNormSums& sums, const Channe
     sums.bias[c] = grad;
     sums.alpha[c] = activation.alpha;
     sums.beta[c] = activation.beta;
-    input_gradient_lanes.push_back({lanes[i].mean, lanes[i].scale, static_cast<T>(grad / count),
-                                    static_cast<T>(grad_x * invstd * invstd / count)});
+    const double scale = invstd * parameters.weight.at<double>(c);
+    input_gradient_lanes.push_back({lanes[i].mean, static_cast<T>(scale * grad / count),
+                                    static_cast<T>(scale * grad_x * invstd * invstd / count)});
   }
   return input_gradient_lanes;
 }
@@ -267,20 +259,18 @@ void backward(scalar_t* grad_input, const BatchNormSums& sums, const scalar_t* g
   const auto count = static_cast<double>(layout.outer * layout.inner);
   if (!training) {
     const auto lanes = make_lanes<T>(parameters, 0, layout.channels);
-    const auto totals = normalized_gradients(grad_input, grad_output, input, lanes, /*scaled=*/true,
-                                             stream, layout);
+    const auto totals = direct_gradient(grad_input, grad_output, input, lanes, stream, layout);
     finish(sums, totals, lanes, parameters, 0, count);
     return;
   }
   for_each_part<scalar_t>(
       layout, /*with_scratch=*/true, [&](const Layout& part, int64_t first, scalar_t* scratch) {
         const int64_t offset = first * layout.inner;
-        scalar_t* const gradients = scratch == nullptr ? grad_input : scratch;
+        scalar_t* const gradient = scratch == nullptr ? grad_input : scratch;
         const auto lanes = make_lanes<T>(parameters, first, part.channels);
-        const auto totals =
-            normalized_gradients(gradients, grad_output + offset, input + offset, lanes,
-                                 /*scaled=*/false, stream && scratch == nullptr, part);
-        input_gradient(grad_input + offset, gradients, input + offset,
+        const auto totals = direct_gradient(gradient, grad_output + offset, input + offset, lanes,
+                                            stream && scratch == nullptr, part);
+        input_gradient(grad_input + offset, gradient, input + offset,
                        finish(sums, totals, lanes, parameters, first, count),
                        stream && scratch != nullptr, part);
       });

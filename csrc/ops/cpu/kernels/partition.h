@@ -54,9 +54,12 @@ constexpr uint64_t kStreamedBytes = uint64_t{16} << 20;
 /// itself.
 constexpr int64_t kAheadBytes = 4096;
 
+/// One that begins within a vector is not: its vectors would begin in the middle of a channel.
 template <typename scalar_t>
 bool is_streamed(const scalar_t* output, const scalar_t* input, const Layout& layout) {
-  return output != input && layout.numel() * sizeof(scalar_t) >= kStreamedBytes;
+  constexpr auto kVectorBytes = sizeof(at::vec::Vectorized<scalar_t>);
+  return output != input && layout.numel() * sizeof(scalar_t) >= kStreamedBytes &&
+         reinterpret_cast<uintptr_t>(output) % kVectorBytes == 0;
 }
 
 /// Calls body(unit) for all units of a partition, on several threads where there is work for them.
@@ -206,8 +209,8 @@ struct Tiles {
   }
 };
 
-/// What passes over a tensor more than once does so for so many bytes of it at a time: a part of
-/// the second-level cache.
+/// What passes over a tensor more than once does so for so many bytes of it at a time. The backward
+/// has three of that size in hand: a part of the second-level cache.
 constexpr int64_t kCachedBytes = int64_t{1} << 18;
 /// In so many parts at least, each for a thread.
 constexpr int64_t kParts = 16;
@@ -217,7 +220,8 @@ constexpr int64_t kPartRunBytes = 512;
 
 /// Calls body(part, channel, scratch) for views of some channels of the tensor, from `channel` on,
 /// that stay in the cache from one pass to the next; for whom it is asked, with memory for as many
-/// elements that stays there, too. Where there are no such parts: body(layout, 0, nullptr).
+/// elements that stays there, too; else scratch is null. Where there are no such parts:
+/// body(layout, 0, nullptr).
 template <typename scalar_t, typename Body>
 void for_each_part(const Layout& layout, bool with_scratch, const Body& body) {
   const int64_t channel_size = layout.outer * layout.inner;
@@ -229,7 +233,7 @@ void for_each_part(const Layout& layout, bool with_scratch, const Body& body) {
   }
   at::parallel_for(0, ceil_divide(layout.channels, size), 1, [&](int64_t begin, int64_t end) {
     const auto scratch =
-        std::make_unique_for_overwrite<scalar_t[]>(with_scratch ? size * channel_size : 0);
+        with_scratch ? std::make_unique_for_overwrite<scalar_t[]>(size * channel_size) : nullptr;
     for (int64_t i = begin; i < end; ++i) {
       const int64_t channel = i * size;
       Layout part = layout;

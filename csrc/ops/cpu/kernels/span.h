@@ -66,6 +66,7 @@ class ManyChannels {
       std::array<V, kFields<Lane>> fields;
       for (size_t number = 0; number < fields.size(); ++number) {
         const T* const field = data + number * size + first;
+        // Where inner is a multiple of the vector's size, so is i: a vector has one channel.
         fields[number] = inner == 1               ? V::loadu(field)
                          : inner % V::size() == 0 ? V(*field)
                                                   : math::Real<V>::gather(field, lanes);

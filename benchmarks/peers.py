@@ -47,10 +47,15 @@ def naive_v2(inputs: Inputs) -> Tensor:
     return MF.spelu(F.prelu(inputs.x, inputs.beta), inputs.alpha)
 
 
+def running_statistics(inputs: Inputs, training: bool) -> tuple[Tensor, Tensor]:
+    """Training writes them, and a graph that is kept for the backward would be out of date."""
+    mean, variance = inputs.running_mean, inputs.running_var
+    return (mean.clone(), variance.clone()) if training else (mean, variance)
+
+
 def batch_norm(inputs: Inputs, training: bool) -> Tensor:
-    return F.batch_norm(
-        inputs.x, inputs.running_mean, inputs.running_var, inputs.weight, inputs.bias, training
-    )
+    statistics = running_statistics(inputs, training)
+    return F.batch_norm(inputs.x, *statistics, inputs.weight, inputs.bias, training)
 
 
 def batch_norm_relu(inputs: Inputs, training: bool = True) -> Tensor:
@@ -64,8 +69,7 @@ def batch_norm_then_mpelu(inputs: Inputs, training: bool = True) -> Tensor:
 def batch_norm_mpelu(inputs: Inputs, training: bool = True) -> Tensor:
     return MF.batch_norm_mpelu(
         inputs.x,
-        inputs.running_mean,
-        inputs.running_var,
+        *running_statistics(inputs, training),
         inputs.alpha,
         inputs.beta,
         inputs.weight,

@@ -14,16 +14,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from cases import DTYPES, Case, backward_task, forward_task, training_task
+from cases import DTYPES, LAYERS, Case, backward_task, forward_task, training_task
 from machine import write_results
 from measure import interleaved, keep_memory, memory
 from peers import ADD, CLONE, PEERS, Peer
 
-# [N, C, H, W] of the layers of the CIFAR residual networks at batch 64, and past the caches.
-NETWORK_SHAPES = ((64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8), (64, 64, 32, 32))
-GPU_SHAPES = (*NETWORK_SHAPES, (64, 256, 32, 32), (256, 256, 32, 32))
-# Where the other dtypes, layouts and numbers of threads are shown.
+# Past the caches, where the other dtypes, layouts and numbers of threads are shown.
 LARGE = (64, 64, 32, 32)
+CPU_SHAPES = (*LAYERS, LARGE)
+GPU_SHAPES = (*CPU_SHAPES, (64, 256, 32, 32), (256, 256, 32, 32))
 
 Row = dict[str, object]
 
@@ -36,7 +35,7 @@ def cases(device: str) -> Iterator[Case]:
                 for layout in ("contiguous", "channels_last"):
                     yield Case(shape, dtype, layout, device="cuda")
         return
-    for shape in NETWORK_SHAPES:
+    for shape in CPU_SHAPES:
         yield Case(shape)
     yield Case(LARGE, layout="channels_last")
     for dtype in ("bfloat16", "float16", "float64"):

@@ -18,6 +18,9 @@ DTYPES = {
 
 Task = Callable[[], object]
 
+#: [N, C, H, W] of the layers of the CIFAR residual networks at batch 64.
+LAYERS = ((64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8))
+
 
 @dataclass(frozen=True)
 class Case:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from atomic_baseline import ATOMIC
 from bars import Bar, Result, Timed, backward, forward
-from cases import Case
+from cases import LAYERS, Case
 from machine import write_results
 from measure import interleaved_graphs
 from peers import ADD, CLONE, COMPILED, ELU, OUR_MPELU, PRELU, Peer
@@ -27,9 +27,6 @@ Cases = dict[str, Case]
 #: 64 MiB.
 FLOAT32 = Case((64, 256, 32, 32), device="cuda")
 BFLOAT16 = Case((128, 256, 32, 32), dtype="bfloat16", device="cuda")
-
-#: Of the 164-layer network for images of 32 x 32, at batch 64.
-LAYERS = ((64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8))
 
 # Some as many elements as FLOAT32 has, in sizes that no vector divides; the last many more.
 ODD = {

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import cuda_bars
 import networks
@@ -186,12 +187,17 @@ def processors(row: Row) -> str:
     return "one thread" if row["threads"] == 1 else f"{row['threads']} threads"
 
 
-def draw_networks(result: Result) -> None:
-    import matplotlib
+def pyplot() -> ModuleType:
+    import matplotlib  # here, since a machine that measures the GPU may have none
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    return plt
+
+
+def draw_networks(result: Result) -> None:
+    plt = pyplot()
     table = by_depth(result)
     figure, axes = plt.subplots(len(table), 2, figsize=(10, 2.2 * len(table)), sharey=True)
     for (depth, rows), (time_axis, memory_axis) in zip(table.items(), axes, strict=True):
@@ -212,11 +218,7 @@ def draw_networks(result: Result) -> None:
 
 
 def draw_chart(result: Result) -> None:
-    import matplotlib  # here, since a machine that measures the GPU may have none
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     table = shown_rows(result)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
     peers = list(table)[::-1]

@@ -22,11 +22,6 @@ namespace {
 
 using OptionalTensor = std::optional<at::Tensor>;
 
-/// A parameter that may be left out.
-cpu::Parameter parameter(const OptionalTensor& tensor, double value) {
-  return is_defined(tensor) ? cpu::Parameter(*tensor) : cpu::Parameter(value);
-}
-
 std::vector<double> as_doubles(const at::Tensor& tensor) {
   const cpu::Parameter parameter(tensor);
   std::vector<double> numbers(tensor.numel());
@@ -34,6 +29,17 @@ std::vector<double> as_doubles(const at::Tensor& tensor) {
     numbers[i] = parameter.at<double>(static_cast<int64_t>(i));
   }
   return numbers;
+}
+
+cpu::BatchNormParameters make_parameters(std::vector<double>& mean, std::vector<double>& invstd,
+                                         const OptionalTensor& weight, const OptionalTensor& bias,
+                                         const at::Tensor& alpha, const OptionalTensor& beta) {
+  return {mean.data(),
+          invstd.data(),
+          cpu::parameter(weight, 1),
+          cpu::parameter(bias, 0),
+          cpu::Parameter(alpha),
+          cpu::parameter(beta, 1)};
 }
 
 /// running = (1 - momentum) * running + momentum * scale * batch.
@@ -70,9 +76,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_cpu(
   }
   if (x.numel() > 0) {
     at::native::mpelu_batch_norm_stub(
-        at::kCPU, output, x,
-        cpu::BatchNormParameters{mean.data(), invstd.data(), parameter(weight, 1),
-                                 parameter(bias, 0), cpu::Parameter(alpha), parameter(beta, 1)},
+        at::kCPU, output, x, make_parameters(mean, invstd, weight, bias, alpha, beta),
         training ? variance.data() : nullptr, eps, channel_layout(x, 1));
   }
   if (training && x.numel() > 0) {
@@ -105,10 +109,8 @@ batch_norm_mpelu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& i
         at::kCPU, grad_input,
         cpu::BatchNormSums{weight_sums.data(), bias_sums.data(), alpha_sums.data(),
                            beta_sums.data()},
-        g, x,
-        cpu::BatchNormParameters{mean.data(), invstd.data(), parameter(weight, 1),
-                                 parameter(bias, 0), cpu::Parameter(alpha), parameter(beta, 1)},
-        training, channel_layout(x, 1));
+        g, x, make_parameters(mean, invstd, weight, bias, alpha, beta), training,
+        channel_layout(x, 1));
   }
   const auto gradient_of = [&](const OptionalTensor& parameter, const std::vector<double>& sums) {
     return is_defined(parameter) ? cpu::gradient(*parameter, sums)

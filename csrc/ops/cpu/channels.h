@@ -5,13 +5,21 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
+#include "ops/checks.h"
+#include "ops/cpu/kernels/stubs.h"
 #include "ops/cpu/sum.h"
 
-// Tensors with a number for each channel, from the doubles that the kernels count in. Not by
+// Tensors with a number for each channel, and the doubles that the kernels count in. Not by
 // torch's arithmetic: for a small layer each of its operators would cost as much as all of ours.
 namespace mpelu::cpu {
+
+/// A parameter that may be left out: the same number for every channel then.
+inline Parameter parameter(const std::optional<at::Tensor>& tensor, double value) {
+  return is_defined(tensor) ? Parameter(*tensor) : Parameter(value);
+}
 
 /// Each channel's number, in a tensor of its own.
 inline at::Tensor channel_tensor(at::ArrayRef<double> numbers, const at::TensorOptions& options) {

@@ -17,10 +17,6 @@ DEFINE_DISPATCH(mpelu_backward_stub);
 namespace mpelu {
 namespace {
 
-cpu::Parameter parameter(const std::optional<at::Tensor>& beta) {
-  return beta ? cpu::Parameter(*beta) : cpu::Parameter(1.0);
-}
-
 Layout layout_for(const at::Tensor& input, const at::Tensor& alpha,
                   const std::optional<at::Tensor>& beta, int64_t dim) {
   const bool shared = alpha.numel() == 1 && (!beta || beta->numel() == 1);
@@ -30,7 +26,7 @@ Layout layout_for(const at::Tensor& input, const at::Tensor& alpha,
 void run(const at::Tensor& output, const at::Tensor& input, const at::Tensor& alpha,
          const std::optional<at::Tensor>& beta, int64_t dim) {
   if (input.numel() > 0) {
-    at::native::mpelu_stub(at::kCPU, output, input, cpu::Parameter(alpha), parameter(beta),
+    at::native::mpelu_stub(at::kCPU, output, input, cpu::Parameter(alpha), cpu::parameter(beta, 1),
                            layout_for(input, alpha, beta, dim));
   }
 }
@@ -68,7 +64,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cpu(
   if (x.numel() > 0) {
     at::native::mpelu_backward_stub(
         at::kCPU, grad_input, cpu::ChannelSums{alpha_sums.data(), beta_sums.data()}, g, x,
-        cpu::Parameter(alpha), parameter(beta),
+        cpu::Parameter(alpha), cpu::parameter(beta, 1),
         layout_for(x, alpha, beta, channel_dim("mpelu_backward", input, dim)));
   }
   return {grad_input, cpu::gradient(alpha, alpha_sums),

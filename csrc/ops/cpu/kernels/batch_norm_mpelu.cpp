@@ -47,6 +47,7 @@ struct BatchNormLane {
   math::Lane<T> activation;
 };
 
+/// What the second pass of the backward needs of a channel.
 template <typename T>
 struct InputGradientLane {
   using Scalar = T;

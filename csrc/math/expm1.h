@@ -44,6 +44,10 @@ struct ExpConstants<double> {
       0.008333333333328674,   0.0416666666666662,    0.1666666666666667,     0.5};
 };
 
+/// Which betas a formula is for. None below 0 spares what e^(beta x) needs where it grows; for the
+/// betas that both are for, both give the same bits.
+enum class BetaRange { kAny, kNotNegative };
+
 /// beta as the exponential uses it. For scalars; vector.h has another for SIMD vectors, which
 /// trades a number more for some instructions less.
 template <typename V>
@@ -100,7 +104,11 @@ MPELU_HOST_DEVICE V polynomial(V r, V r2, V sum) {
 ///
 /// With z = beta x = k ln 2 + r: expm1(z) = 2^k expm1(r) + (2^k - 1). k is the nearest such integer
 /// but the last for which 2^k is a number, so that r is up to ln 2 before the overflow.
-template <typename V>
+///
+/// expm1(r) is the sum of a high part and a tail. Its rounding costs little where the other term is
+/// large or k is 0. Where k is 1 it could be a whole unit of the result, and there the other term
+/// and the high part add up exactly.
+template <BetaRange Range = BetaRange::kAny, typename V>
 MPELU_HOST_DEVICE Exponential<V> exponential(V x, const Rate<V>& rate) {
   using R = Real<V>;
   using T = typename R::Scalar;
@@ -109,8 +117,10 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const Rate<V>& rate) {
 
   V error;
   const V z = rate.times(x, error);
-  const V shifted =
-      R::at_most(R::multiply_add(z, V(C::kLog2E), V(kRound)), V(kRound + T(C::kExponentBias)));
+  V shifted = R::multiply_add(z, V(C::kLog2E), V(kRound));
+  if constexpr (Range == BetaRange::kAny) {
+    shifted = R::at_most(shifted, V(kRound + T(C::kExponentBias)));
+  }
   const V k = shifted - V(kRound);
   const V scale = R::template shift_left<C::kMantissaBits>(shifted);  // 2^k
   const V high = R::multiply_add(k, V(-C::kLn2High), z);
@@ -118,9 +128,17 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const Rate<V>& rate) {
   const V r = high + low;
 
   const V h = polynomial(r, r * r, V(T(0)));
-  const V p = high + R::multiply_add(r * r, h, low);
+  const V tail = R::multiply_add(r * r, h, low);
+  const V p = high + tail;
   const V scale_minus_one = scale - V(T(1));
-  return {R::multiply_add(scale, p, scale_minus_one), R::multiply_add(scale, p, scale),
+  V first = scale_minus_one;
+  V rest = p;
+  if constexpr (Range == BetaRange::kAny) {
+    const auto k_is_one = R::equal(scale, V(T(2)));
+    first = R::multiply_add_where(k_is_one, scale, high, first);
+    rest = R::select(k_is_one, tail, rest);
+  }
+  return {R::multiply_add(scale, rest, first), R::multiply_add(scale, p, scale),
           R::equal(scale_minus_one, scale)};
 }
 

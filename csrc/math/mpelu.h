@@ -20,12 +20,15 @@ struct Channel {
 };
 
 /// f(x). A zero of x keeps its sign; alpha = 0 gives the bits of ReLU: +0, never -0, below zero.
-template <typename V>
+template <BetaRange Range = BetaRange::kAny, typename V>
 MPELU_HOST_DEVICE V forward(V x, const Channel<V>& channel) {
   using R = Real<V>;
-  const auto [m, e, lacks_one] = exponential(x, channel.rate);
+  const auto [m, e, lacks_one] = exponential<Range>(x, channel.rate);
   const V zero(typename R::Scalar(0));
-  const V rest = R::select(lacks_one, zero - channel.alpha, zero);
+  V rest = zero;
+  if constexpr (Range == BetaRange::kAny) {
+    rest = R::select(lacks_one, zero - channel.alpha, zero);
+  }
   return R::select(R::non_negative(x), x, R::multiply_add(channel.alpha, m, rest));
 }
 
@@ -39,10 +42,10 @@ struct Sums {
 /// The gradient of f at x with respect to x, times grad_output: for x <= 0, with m = expm1(beta x)
 /// and e = exp(beta x), alpha beta e; for x > 0, 1. Where x <= 0, grad_output * m goes to alpha's
 /// sum and grad_output * e * x to beta's.
-template <typename V>
+template <BetaRange Range = BetaRange::kAny, typename V>
 MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V>& channel, Sums<V>& sums) {
   using R = Real<V>;
-  const auto [m, e, lacks_one] = exponential(x, channel.rate);
+  const auto [m, e, lacks_one] = exponential<Range>(x, channel.rate);
   const auto is_lower = R::not_positive(x);
   const V scaled = grad_output * e;
   sums.alpha = R::multiply_add_where(is_lower, grad_output, m, sums.alpha);

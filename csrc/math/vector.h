@@ -155,6 +155,9 @@ struct Lane {
     return {fields[0], {fields[1], fields[2]}};
   }
 
+  /// Whether e^(beta x) does, for x < 0.
+  bool grows() const { return beta < 0; }
+
   T alpha;
   T beta;
   T lowest;

@@ -68,6 +68,12 @@ def check_backward(sample: Sample) -> None:
         assert_gradients_close(gradient, terms, f"gradient to {name}, {sample.name}")
 
 
+def check_float32_values(x: torch.Tensor, alpha: float, beta: float) -> None:
+    parameters = [torch.tensor(value, device=x.device) for value in (alpha, beta)]
+    expected = reference.mpelu_forward(elements(x), [0] * len(x), *([p.item()] for p in parameters))
+    assert_values_close(ops.mpelu(x, *parameters), expected, f"{alpha=}, {beta=}")
+
+
 @by_layout
 @by_dtype
 def test_values(device: torch.device, dtype: torch.dtype, layout: str) -> None:
@@ -85,10 +91,43 @@ def test_values_where_the_one_of_expm1_is_half_a_unit(
 ) -> None:
     # e^z around 2^25, the first power of two that less 1 is no float32: z near 17.3.
     x = torch.linspace(16.9 / beta, 17.7 / beta, 20_001, device=device)
-    output = ops.mpelu(x, torch.tensor(alpha, device=device), torch.tensor(beta, device=device))
-    rounded = [torch.tensor(value).item() for value in (alpha, beta)]
-    expected = reference.mpelu_forward(elements(x), [0] * len(x), *([value] for value in rounded))
-    assert_values_close(output, expected, f"{alpha=}, {beta=}")
+    check_float32_values(x, alpha, beta)
+
+
+@pytest.mark.parametrize(
+    "alpha, beta", [(1.13, -0.38), (1.18, -1.73), (1.19, -0.85), (1.95, -0.94)]
+)
+def test_values_where_the_terms_of_expm1_cancel(
+    device: torch.device, alpha: float, beta: float
+) -> None:
+    # 2^k expm1(r) + (2^k - 1) for the first k above 0, where the first term is below 0: z near 0.4.
+    x = torch.linspace(0.34 / beta, 0.5 / beta, 20_001, device=device)
+    check_float32_values(x, alpha, beta)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("inner", [1, 5, 70])
+@by_dtype
+def test_negative_beta_changes_no_bit_of_another_channel(
+    device: torch.device, dtype: torch.dtype, inner: int, channels_last: bool
+) -> None:
+    def channels_of_four(last_beta: float) -> list[torch.Tensor]:
+        x, grad_output = (
+            make_values((9, 4, inner), dtype, seed, special_values(dtype)).to(device)
+            for seed in (0, 1)
+        )
+        if channels_last:
+            x = x.mT.contiguous().mT
+        alpha = torch.tensor([1.0, -0.6, 0.0, 1.7], dtype=dtype, device=device)
+        beta = torch.tensor([0.5, 0.0, 1.3, last_beta], dtype=dtype, device=device)
+        gradients = ops.mpelu_backward(grad_output, x, alpha, beta, 1)
+        return [ops.mpelu(x, alpha, beta, 1), *gradients]
+
+    for one, other in zip(channels_of_four(0.8), channels_of_four(-0.8), strict=True):
+        channel_dim = 1 if one.dim() == 3 else 0
+        first_three = [t.narrow(channel_dim, 0, 3) for t in (one, other)]
+        assert_same_bits(*first_three, "the first three channels")
+        assert not torch.equal(one, other)
 
 
 @pytest.mark.parametrize("layout", WRITABLE_LAYOUTS)

@@ -89,6 +89,17 @@ CATCH_TEMPLATE_TEST_CASE("expm1 and exp are correct to 1.5 units in the last pla
   }
 }
 
+CATCH_TEMPLATE_TEST_CASE("expm1 is correct to 1.2 units where its two terms cancel", "[math]",
+                         float, double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using T = typename mpelu::math::Real<TestType>::Scalar;
+  double worst = 0;
+  for (T z = T(0.35); z < T(0.5); z += T(1e-6)) {
+    worst = std::max(worst,
+                     ulps(exponential<TestType>(z).expm1, std::expm1(static_cast<long double>(z))));
+  }
+  CATCH_CHECK(worst < 1.2);
+}
+
 CATCH_TEMPLATE_TEST_CASE("the exponentials are exact near 0 and out of range", "[math]", float,
                          double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
   using T = typename mpelu::math::Real<TestType>::Scalar;

@@ -37,6 +37,7 @@ struct BatchNormLane {
   std::array<T, 6> fields() const {
     return {mean, scale, bias, activation.alpha, activation.beta, activation.lowest};
   }
+  bool grows() const { return activation.grows(); }
   static math::BatchNorm<V> channel(const std::array<V, 6>& fields) {
     return {fields[0], fields[1], fields[2], {fields[3], {fields[4], fields[5]}}};
   }
@@ -96,16 +97,17 @@ ChannelTotals<2> sums_about(const std::vector<CenterLane<T>>& centers, const sca
   using V = at::vec::Vectorized<T>;
   return sum_runs<2, scalar_t>(
       layout, centers, /*stream=*/false,
-      [&](int64_t offset, int64_t size, const Access& access, const auto& visit) {
-        sum_span(input + offset, size, access,
-                 [&](const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-                   visit(i, [&](const V& center, auto& sums) MPELU_ALWAYS_INLINE {
-                     const V difference = or_else(x - center, valid, V(T(0)));
-                     sums[0] = sums[0] + difference;
-                     sums[1] = at::vec::fmadd(difference, difference, sums[1]);
-                   });
-                 });
-      });
+      [&](int64_t offset, int64_t size, const Access& access, const auto& visit)
+          MPELU_ALWAYS_INLINE {
+            sum_span(input + offset, size, access,
+                     [visit](const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+                       visit(i, [&](const V& center, auto& sums) MPELU_ALWAYS_INLINE {
+                         const V difference = or_else(x - center, valid, V(T(0)));
+                         sums[0] = sums[0] + difference;
+                         sums[1] = at::vec::fmadd(difference, difference, sums[1]);
+                       });
+                     });
+          });
 }
 
 /// Mean and variance from sums about a number near the mean: about 0, the variance of elements that
@@ -151,13 +153,16 @@ void normalize_and_activate(scalar_t* output, const scalar_t* input,
                             const std::vector<BatchNormLane<T>>& lanes, bool stream,
                             const Layout& layout) {
   using V = at::vec::Vectorized<T>;
-  for_each_run<scalar_t>(
-      layout, lanes, stream,
-      [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
-        map_span(output + offset, input + offset, size, access,
-                 [channel_at](const V& x, int64_t i, int64_t /*valid*/)
-                     MPELU_ALWAYS_INLINE { return math::forward(x, channel_at(i)); });
-      });
+  with_beta_range(lanes, [&]<BetaRange Range>(BetaConstant<Range>) {
+    for_each_run<scalar_t>(
+        layout, lanes, stream,
+        [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at)
+            MPELU_ALWAYS_INLINE {
+              map_span(output + offset, input + offset, size, access,
+                       [channel_at](const V& x, int64_t i, int64_t /*valid*/)
+                           MPELU_ALWAYS_INLINE { return math::forward<Range>(x, channel_at(i)); });
+            });
+  });
 }
 
 template <typename scalar_t>
@@ -190,23 +195,27 @@ ChannelTotals<4> direct_gradient(scalar_t* gradient, const scalar_t* grad_output
                                  const scalar_t* input, const std::vector<BatchNormLane<T>>& lanes,
                                  bool stream, const Layout& layout) {
   using V = at::vec::Vectorized<T>;
-  return sum_runs<4, scalar_t>(
-      layout, lanes, stream,
-      [&](int64_t offset, int64_t size, const Access& access, const auto& visit) {
-        map_span(
-            gradient + layout.without_skipped(offset), grad_output + offset, input + offset, size,
-            access, [&](const V& g, const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-              V grad;
-              visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
-                math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
-                grad = channel.scale * math::backward(g, x, channel, added);
-                sums = {or_else(added.activation.alpha, valid, sums[0]),
-                        or_else(added.activation.beta, valid, sums[1]),
-                        or_else(added.grad, valid, sums[2]), or_else(added.grad_x, valid, sums[3])};
-              });
-              return grad;
-            });
-      });
+  return with_beta_range(lanes, [&]<BetaRange Range>(BetaConstant<Range>) {
+    return sum_runs<4, scalar_t>(
+        layout, lanes, stream,
+        [&](int64_t offset, int64_t size, const Access& access,
+            const auto& visit) MPELU_ALWAYS_INLINE {
+          map_span(gradient + layout.without_skipped(offset), grad_output + offset, input + offset,
+                   size, access,
+                   [visit](const V& g, const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+                     V grad;
+                     visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
+                       math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
+                       grad = channel.scale * math::backward<Range>(g, x, channel, added);
+                       sums = {or_else(added.activation.alpha, valid, sums[0]),
+                               or_else(added.activation.beta, valid, sums[1]),
+                               or_else(added.grad, valid, sums[2]),
+                               or_else(added.grad_x, valid, sums[3])};
+                     });
+                     return grad;
+                   });
+        });
+  });
 }
 
 /// The gradient of the input from that one.
@@ -217,7 +226,8 @@ void input_gradient(scalar_t* grad_input, const scalar_t* gradient, const scalar
   using V = at::vec::Vectorized<T>;
   for_each_run<scalar_t>(
       layout, lanes, stream,
-      [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
+      [&](int64_t offset, int64_t size, const Access& access,
+          const auto& channel_at) MPELU_ALWAYS_INLINE {
         map_span(grad_input + offset, gradient + layout.without_skipped(offset), input + offset,
                  size, access,
                  [channel_at](const V& grad, const V& x, int64_t i, int64_t /*valid*/)

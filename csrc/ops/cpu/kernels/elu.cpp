@@ -36,12 +36,12 @@ void elu_backward_kernel(const at::TensorBase& grad_input, const at::TensorBase&
                   MPELU_ALWAYS_INLINE { return math::elu_backward_from_output(g, y, a); });
         } else {
           const auto channel = broadcast(math::Lane<T>(static_cast<T>(alpha), T(1)));
-          elu_backward<scalar_t>(grad_input, grad_output, input_or_output,
-                                 [channel](V g, V x, int64_t /*i*/, int64_t /*valid*/)
-                                     MPELU_ALWAYS_INLINE {
-                                       math::Sums<V> unused{V(T(0)), V(T(0))};
-                                       return math::backward(g, x, channel, unused);
-                                     });
+          elu_backward<scalar_t>(
+              grad_input, grad_output, input_or_output,
+              [channel](V g, V x, int64_t /*i*/, int64_t /*valid*/) MPELU_ALWAYS_INLINE {
+                math::Sums<V> unused{V(T(0)), V(T(0))};
+                return math::backward<BetaRange::kNotNegative>(g, x, channel, unused);
+              });
         }
       });
 }

@@ -25,13 +25,17 @@ void forward(scalar_t* output, const scalar_t* input, const Parameter& alpha, co
              const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
   using V = at::vec::Vectorized<T>;
-  for_each_run<scalar_t>(
-      layout, make_lanes<T>(alpha, beta, layout.channels), is_streamed(output, input, layout),
-      [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
-        map_span(output + offset, input + offset, size, access,
-                 [channel_at](const V& x, int64_t i, int64_t /*valid*/)
-                     MPELU_ALWAYS_INLINE { return math::forward(x, channel_at(i)); });
-      });
+  const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
+  with_beta_range(lanes, [&]<BetaRange Range>(BetaConstant<Range>) {
+    for_each_run<scalar_t>(
+        layout, lanes, is_streamed(output, input, layout),
+        [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at)
+            MPELU_ALWAYS_INLINE {
+              map_span(output + offset, input + offset, size, access,
+                       [channel_at](const V& x, int64_t i, int64_t /*valid*/)
+                           MPELU_ALWAYS_INLINE { return math::forward<Range>(x, channel_at(i)); });
+            });
+  });
 }
 
 template <typename scalar_t>
@@ -40,20 +44,25 @@ void backward(scalar_t* grad_input, const ChannelSums& sums, const scalar_t* gra
               const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
   using V = at::vec::Vectorized<T>;
-  const auto totals = sum_runs<2, scalar_t>(
-      layout, make_lanes<T>(alpha, beta, layout.channels), is_streamed(grad_input, input, layout),
-      [&](int64_t offset, int64_t size, const Access& access, const auto& visit) {
-        map_span(grad_input + offset, grad_output + offset, input + offset, size, access,
-                 [&](const V& g, const V& x, int64_t i, int64_t /*valid*/) MPELU_ALWAYS_INLINE {
-                   V grad;
-                   visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
-                     math::Sums<V> added{sums[0], sums[1]};
-                     grad = math::backward(g, x, channel, added);
-                     sums = {added.alpha, added.beta};
-                   });
-                   return grad;
-                 });
-      });
+  const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
+  const auto totals = with_beta_range(lanes, [&]<BetaRange Range>(BetaConstant<Range>) {
+    return sum_runs<2, scalar_t>(
+        layout, lanes, is_streamed(grad_input, input, layout),
+        [&](int64_t offset, int64_t size, const Access& access, const auto& visit)
+            MPELU_ALWAYS_INLINE {
+              map_span(grad_input + offset, grad_output + offset, input + offset, size, access,
+                       [visit](const V& g, const V& x, int64_t i, int64_t /*valid*/)
+                           MPELU_ALWAYS_INLINE {
+                             V grad;
+                             visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
+                               math::Sums<V> added{sums[0], sums[1]};
+                               grad = math::backward<Range>(g, x, channel, added);
+                               sums = {added.alpha, added.beta};
+                             });
+                             return grad;
+                           });
+            });
+  });
   for (int64_t channel = 0; channel < layout.channels; ++channel) {
     const auto gradients = math::parameter_gradients(
         math::Sums<double>{totals[channel][0], totals[channel][1]}, alpha.at<T>(channel));

@@ -66,22 +66,45 @@ SumArray<V, K> zero_sums() {
   return sums;
 }
 
-/// The sum of so many numbers, by halves: in fewer steps than one after another.
-template <int64_t Count, typename T>
-double sum_by_halves(const T* numbers) {
+/// The sum of so many numbers, one half of them added to the other: few steps, of vectors.
+template <size_t Count, typename T>
+double sum_by_halves(const std::array<T, Count>& numbers) {
   if constexpr (Count == 1) {
-    return static_cast<double>(*numbers);
+    return static_cast<double>(numbers[0]);
   } else {
-    return sum_by_halves<Count / 2>(numbers) + sum_by_halves<Count / 2>(numbers + Count / 2);
+    std::array<double, Count / 2> sums;
+    for (size_t i = 0; i < Count / 2; ++i) {
+      sums[i] = static_cast<double>(numbers[i]) + static_cast<double>(numbers[i + Count / 2]);
+    }
+    return sum_by_halves(sums);
   }
+}
+
+/// The sum of count numbers in double precision, in several sums side by side: one alone would wait
+/// for itself.
+template <typename T>
+double sum_of(const T* numbers, int64_t count) {
+  constexpr int64_t kSums = 8;
+  std::array<double, kSums> sums{};
+  int64_t i = 0;
+  for (; i + kSums <= count; i += kSums) {
+    for (int64_t j = 0; j < kSums; ++j) {
+      sums[j] += static_cast<double>(numbers[i + j]);
+    }
+  }
+  double sum = i > 0 ? sum_by_halves(sums) : 0;
+  for (; i < count; ++i) {
+    sum += static_cast<double>(numbers[i]);
+  }
+  return sum;
 }
 
 template <typename T>
 double lane_sum(const at::vec::Vectorized<T>& vector) {
   using V = at::vec::Vectorized<T>;
-  __at_align__ T lanes[V::size()];
-  vector.store(lanes);
-  return sum_by_halves<V::size()>(lanes);
+  std::array<T, V::size()> lanes;
+  vector.store(lanes.data());
+  return sum_by_halves(lanes);
 }
 
 /// Sums for every column of a tile.
@@ -94,25 +117,24 @@ class ColumnSums {
 
   void clear() { std::fill(sums_.begin(), sums_.end(), T(0)); }
 
-  SumArray<V, K> load(int64_t column) const {
-    SumArray<V, K> sums;
-    for (size_t k = 0; k < K; ++k) {
-      sums[k] = V::loadu(sums_.data() + k * columns_ + column);
-    }
-    return sums;
-  }
-
-  void store(int64_t column, const SumArray<V, K>& sums) {
-    for (size_t k = 0; k < K; ++k) {
-      sums[k].store(sums_.data() + k * columns_ + column);
-    }
+  /// add(i, term) calls term(sums) for those of the vector at column i.
+  auto adder() {
+    return [data = sums_.data(), columns = columns_](int64_t i, const auto& term)
+               MPELU_ALWAYS_INLINE {
+                 SumArray<V, K> sums;
+                 for (size_t k = 0; k < K; ++k) {
+                   sums[k] = V::loadu(data + k * columns + i);
+                 }
+                 term(sums);
+                 for (size_t k = 0; k < K; ++k) {
+                   sums[k].store(data + k * columns + i);
+                 }
+               };
   }
 
   void add_to(SumArray<double, K>& total, int64_t begin, int64_t end) const {
-    for (int64_t column = begin; column < end; ++column) {
-      for (size_t k = 0; k < K; ++k) {
-        total[k] += static_cast<double>(sums_[k * columns_ + column]);
-      }
+    for (size_t k = 0; k < K; ++k) {
+      total[k] += sum_of(sums_.data() + k * columns_ + begin, end - begin);
     }
   }
 
@@ -192,11 +214,11 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
     tiles.for_each_block(unit, [&](const Tiles::Unit& block) {
       columns.clear();
       tiles.for_each_row(block, [&](int64_t offset, int64_t size) {
-        body(offset, size, access, [&](int64_t i, const auto& element) MPELU_ALWAYS_INLINE {
-          auto sums = columns.load(i);
-          element(channel_at(i), sums);
-          columns.store(i, sums);
-        });
+        body(offset, size, access,
+             [add = columns.adder(), channel_at](int64_t i, const auto& element)
+                 MPELU_ALWAYS_INLINE {
+                   add(i, [&](auto& sums) MPELU_ALWAYS_INLINE { element(channel_at(i), sums); });
+                 });
       });
       for (int64_t i = 0; i < unit.channels; ++i) {
         columns.add_to(partial[unit.number * tiles.width + i], i * layout.inner,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,20 @@ auto broadcast(const Lane& lane) {
   return Lane::channel(vectors);
 }
 
+using math::BetaRange;
+
+template <BetaRange Range>
+using BetaConstant = std::integral_constant<BetaRange, Range>;
+
+/// Calls body with the narrowest range that has the betas of all lanes, as a constant.
+template <typename Lane, typename Body>
+auto with_beta_range(const std::vector<Lane>& lanes, const Body& body) {
+  if (std::any_of(lanes.begin(), lanes.end(), [](const Lane& lane) { return lane.grows(); })) {
+    return body(BetaConstant<BetaRange::kAny>());
+  }
+  return body(BetaConstant<BetaRange::kNotNegative>());
+}
+
 /// The parameters of many channels that lie side by side in memory, each for `inner` elements.
 template <typename Lane>
 class ManyChannels {
@@ -41,17 +56,15 @@ class ManyChannels {
       : size_(repeats * lanes.size() + V::size()),
         fields_(kFields<Lane> * size_),
         inner_(inner),
-        channel_of_lane_(inner * V::size()) {
+        channel_of_element_(inner + V::size()) {
     int64_t channel = 0;
     for (int64_t i = 0; i < repeats; ++i) {
       for (const auto& lane : lanes) {
         set(channel++, lane);
       }
     }
-    for (int64_t place = 0; place < inner; ++place) {
-      for (int64_t lane = 0; lane < V::size(); ++lane) {
-        channel_of_lane_[place * V::size() + lane] = static_cast<Index>((place + lane) / inner);
-      }
+    for (size_t i = inner; i < channel_of_element_.size(); ++i) {
+      channel_of_element_[i] = channel_of_element_[i - inner] + 1;
     }
   }
 
@@ -59,17 +72,17 @@ class ManyChannels {
   auto from(int64_t channel) const {
     return [data = fields_.data() + channel, size = size_, inner = inner_,
             reciprocal = (uint64_t{1} << 32) / inner_ + 1,
-            channel_of_lane = channel_of_lane_.data()](int64_t i) MPELU_ALWAYS_INLINE {
+            channel_of_element = channel_of_element_.data()](int64_t i) MPELU_ALWAYS_INLINE {
       // i / inner, exactly so for i * inner < 2^32.
       const auto first = inner == 1 ? i : static_cast<int64_t>((i * reciprocal) >> 32);
-      const Index* const lanes = channel_of_lane + (i - first * inner) * V::size();
+      const Index* const channel_of_lane = channel_of_element + (i - first * inner);
       std::array<V, kFields<Lane>> fields;
       for (size_t number = 0; number < fields.size(); ++number) {
         const T* const field = data + number * size + first;
         // Where inner is a multiple of the vector's size, so is i: a vector has one channel.
         fields[number] = inner == 1               ? V::loadu(field)
                          : inner % V::size() == 0 ? V(*field)
-                                                  : math::Real<V>::gather(field, lanes);
+                                                  : math::Real<V>::gather(field, channel_of_lane);
       }
       return Lane::channel(fields);
     };
@@ -86,9 +99,8 @@ class ManyChannels {
   int64_t size_;  // with room for a whole vector after the last
   std::vector<T> fields_;
   int64_t inner_;
-  // Of a vector whose first element is at each place in its channel: how many channels further each
-  // lane is.
-  std::vector<Index> channel_of_lane_;
+  // How many channels further than a channel's first element the ones after it are.
+  std::vector<Index> channel_of_element_;
 };
 
 // The loops take what they read in each step by value: what they store could be a member of

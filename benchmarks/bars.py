@@ -71,13 +71,9 @@ class Bar:
     capability: str = "AVX512"
 
     def measure(self, seconds: float) -> float:
-        tasks = [self.ours.task(), self.theirs.task()]
-        threads = self.ours.case.threads
-        if threads == self.theirs.case.threads:
-            ours, theirs = (t.median_s for t in interleaved(tasks, threads, seconds, "cpu"))
-        else:
-            ours = interleaved(tasks[:1], threads, seconds, "cpu")[0].median_s
-            theirs = interleaved(tasks[1:], self.theirs.case.threads, seconds, "cpu")[0].median_s
+        sides = (self.ours, self.theirs)
+        times = interleaved([(side.task(), side.case.threads) for side in sides], seconds)
+        ours, theirs = (time.median_s for time in times)
         return ours / theirs * self.theirs.elements / self.ours.elements
 
 

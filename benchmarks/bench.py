@@ -51,9 +51,7 @@ def measure_case(case: Case, peers: list[Peer], seconds: float) -> Iterator[Row]
         ("backward", ADD, backward_task),
     ):
         shown = [limit, *peers]
-        times = interleaved(
-            [make_task(p, inputs) for p in shown], case.threads, seconds, case.device
-        )
+        times = interleaved([(make_task(p, inputs), case.threads) for p in shown], seconds)
         for peer, time in zip(shown, times, strict=True):
             row = {**asdict(case), "direction": direction, "peer": peer.name, **asdict(time)}
             row["of_limit"] = time.median_s / times[0].median_s

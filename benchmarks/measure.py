@@ -52,20 +52,20 @@ def take_turns(turns: Sequence[Callable[[], float]], rounds: int = ROUNDS) -> li
     return result
 
 
-def interleaved(tasks: Sequence[Task], threads: int, seconds: float, device: str) -> list[Time]:
-    """Times the tasks in turns.
+def interleaved(tasks: Sequence[tuple[Task, int]], seconds: float) -> list[Time]:
+    """Times tasks, each with its number of threads, in turns.
 
     After warm-up each task has ROUNDS turns of as many calls as fit its share of `seconds`; its
     time is the median of its turns.
     """
 
-    def turn(task: Task) -> Callable[[], float]:
+    def turn(task: Task, threads: int) -> Callable[[], float]:
         timer = Timer("task()", globals={"task": task}, num_threads=threads)
         timer.timeit(3)
         calls = max(1, int(seconds / ROUNDS / timer.timeit(3).median))
         return lambda: timer.timeit(calls).median
 
-    return take_turns([turn(task) for task in tasks])
+    return take_turns([turn(task, threads) for task, threads in tasks])
 
 
 def clocked(task: Task, device: torch.device) -> Callable[[], float]:

@@ -37,7 +37,8 @@ __global__ void __launch_bounds__(kForwardThreads)
       const V x = widen(inputs[u].values[i]);
       math::Sums<V> unused{};
       const V grad = is_result ? math::elu_backward_from_output(g, x, alpha)
-                               : math::backward(g, x, math::Channel<V>{alpha, {V(1)}}, unused);
+                               : math::backward<math::BetaRange::kNotNegative>(
+                                     g, x, math::Channel<V>{alpha, {V(1)}}, unused);
       grads[u].values[i] = narrow<scalar_t>(grad);
     }
     const int64_t access = first + u * kForwardThreads;

@@ -29,12 +29,11 @@ void forward(scalar_t* output, const scalar_t* input, const Parameter& alpha, co
   with_beta_range(lanes, [&]<BetaRange Range>(BetaConstant<Range>) {
     for_each_run<scalar_t>(
         layout, lanes, is_streamed(output, input, layout),
-        [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at)
-            MPELU_ALWAYS_INLINE {
-              map_span(output + offset, input + offset, size, access,
-                       [channel_at](const V& x, int64_t i, int64_t /*valid*/)
-                           MPELU_ALWAYS_INLINE { return math::forward<Range>(x, channel_at(i)); });
-            });
+        [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
+          map_span(output + offset, input + offset, size, access,
+                   [channel_at](const V& x, int64_t i, int64_t /*valid*/)
+                       MPELU_ALWAYS_INLINE { return math::forward<Range>(x, channel_at(i)); });
+        });
   });
 }
 

@@ -48,6 +48,10 @@ def described(result: Result) -> str:
     return f"{facts['device']}, {facts['cpu_capability']}, torch {facts['torch']}, {facts['date']}"
 
 
+def measured(ratio: float, is_met: bool, digits: int = 2) -> str:
+    return f"{ratio:.{digits}f}" + ("" if is_met else " (falls short)")
+
+
 def shown_rows(result: Result) -> dict[str, dict[str, Row]]:
     """peer -> direction -> row, for the case shown, in the order of the file."""
     table: dict[str, dict[str, Row]] = {}
@@ -110,8 +114,8 @@ def bars_table(result: Result) -> str:
         "|---|---|---|",
     ]
     for row in result["rows"]:
-        mark = "" if row["is_met"] else " (falls short)"
-        lines.append(f"| {row['name']} | {row['ratio']:.2f}{mark} | {row['limit']:.2f} |")
+        ratio = measured(row["ratio"], row["is_met"])
+        lines.append(f"| {row['name']} | {ratio} | {row['limit']:.2f} |")
     return "\n".join(lines)
 
 
@@ -130,13 +134,13 @@ def gpu_table() -> str:
     ]
     rows = {row["name"]: row for row in result["rows"]} if result else {}
     for group, bars in cuda_bars.groups().items():
-        measured = [rows[bar.name] for bar in bars if bar.name in rows]
+        found = [rows[bar.name] for bar in bars if bar.name in rows]
         worst = "not measured"
-        if measured:
-            row = max(measured, key=lambda row: row["ratio"])
-            worst = f"{row['ratio']:.2f}, {row['name'].removeprefix(group + ': ')}"
-            worst += "" if row["is_met"] else " (falls short)"
-            left = len(bars) - len(measured)
+        if found:
+            row = max(found, key=lambda row: row["ratio"])
+            worst = measured(row["ratio"], row["is_met"])
+            worst += f", {row['name'].removeprefix(group + ': ')}"
+            left = len(bars) - len(found)
             worst += f"; {left} not measured" if left else ""
         lines.append(f"| {group} | {len(bars)} | {worst} | {bars[0].limit:.2f} |")
     return "\n".join(lines)
@@ -176,8 +180,8 @@ def networks_table() -> str:
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| the bars | measured | bar |", "|---|---|---|"]
     for bar in networks.measured_bars(result["rows"]):
-        mark = "" if bar.is_met else " (falls short)"
-        lines.append(f"| {bar.name} | {bar.ratio:.3f}{mark} | {bar.limit:.2f} |")
+        ratio = measured(bar.ratio, bar.is_met, digits=3)
+        lines.append(f"| {bar.name} | {ratio} | {bar.limit:.2f} |")
     return "\n".join(lines)
 
 
@@ -199,7 +203,8 @@ def pyplot() -> ModuleType:
 def draw_networks(result: Result) -> None:
     plt = pyplot()
     table = by_depth(result)
-    figure, axes = plt.subplots(len(table), 2, figsize=(10, 2.2 * len(table)), sharey=True)
+    size = (10, 2.2 * len(table))
+    figure, axes = plt.subplots(len(table), 2, figsize=size, sharey=True, squeeze=False)
     for (depth, rows), (time_axis, memory_axis) in zip(table.items(), axes, strict=True):
         names = [row["network"] for row in rows][::-1]
         colours = ["tab:orange" if name == networks.OURS else "tab:grey" for name in names]

@@ -1,10 +1,9 @@
-"""batch_norm_mpelu and its modules equal torch's batch norm followed by the activation."""
+"""batch_norm_mpelu equals torch's batch norm followed by the activation."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-import pickle
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from formula import mpelu_formula
 from tolerances import SAME_IN_FLOAT64
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 import mpelu
@@ -322,98 +321,6 @@ def test_compiled_and_exported_modules_update_their_statistics(dynamic, device):
     torch.testing.assert_close(exported(x), module(x))
 
 
-def test_only_the_input_is_saved_of_all_tensors_of_its_size(device):
-    module = mpelu.BatchNormMPELU2d(4).to(device)
-    x = torch.randn(8, 4, 6, 6, device=device, requires_grad=True)
-    saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
-        module(x)
-    assert [t.data_ptr() for t in saved if t.numel() >= x.numel()] == [x.data_ptr()]
-
-
-MODULES = {
-    "1d": (mpelu.BatchNormMPELU1d, nn.BatchNorm1d, (6, 3, 5)),
-    "2d": (mpelu.BatchNormMPELU2d, nn.BatchNorm2d, (6, 3, 5, 4)),
-    "3d": (mpelu.BatchNormMPELU3d, nn.BatchNorm3d, (6, 3, 5, 4, 2)),
-}
-
-
-@pytest.mark.parametrize("rank", MODULES)
-@pytest.mark.parametrize("momentum", [0.1, None])
-@pytest.mark.parametrize("tracked", [True, False])
-def test_module_trains_and_evaluates_like_the_pair(rank, momentum, tracked, device):
-    fused_class, plain_class, shape = MODULES[rank]
-    settings = {"momentum": momentum, "track_running_stats": tracked, "device": device}
-    module = fused_class(3, alpha=0.25, beta=1.5, **settings)
-    reference = nn.Sequential(
-        plain_class(3, **settings), mpelu.MPELU(3, alpha=0.25, beta=1.5, device=device)
-    )
-    for _ in range(3):
-        x = torch.randn(shape, device=device) * 2 + 1
-        torch.testing.assert_close(module(x), reference(x))
-    module.eval()
-    reference.eval()
-    torch.testing.assert_close(module(x), reference(x))
-    # The state dict has the pair's tensors under the names of its two halves.
-    state = module.state_dict()
-    halves = {**reference[0].state_dict(), **reference[1].state_dict()}
-    assert state.keys() == halves.keys()
-    for name, value in halves.items():
-        torch.testing.assert_close(state[name], value, msg=name)
-    other = fused_class(3, **settings)
-    other.load_state_dict(halves)
-    torch.testing.assert_close(other.eval()(x), reference(x))
-
-
-def test_module_is_copied_pickled_and_moved():
-    module = mpelu.BatchNormMPELU2d(3, beta=None, num_parameters=1)
-    x = torch.randn(4, 3, 2, 2)
-    expected = module.eval()(x)
-    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-        assert torch.equal(other(x), expected)
-    assert "beta" not in module.state_dict()
-    assert module.double()(x.double()).dtype == torch.float64
-    assert "beta=None, num_parameters=1" in repr(module)
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_gives_and_learns_what_the_pair_does(training, dtype, device):
-    """Half activations stay half, beside float32 parameters; a float32 input stays float32."""
-    torch.manual_seed(0)
-    conv = nn.Conv2d(3, 8, 3, device=device)
-    module = mpelu.BatchNormMPELU2d(8, alpha=0.25, beta=1.5, device=device)
-    halves = nn.BatchNorm2d(8, device=device), mpelu.MPELU(8, alpha=0.25, beta=1.5, device=device)
-    x = torch.randn(4, 3, 9, 9, device=device)
-    results = []
-    for part in (module.train(training), nn.Sequential(*halves).train(training)):
-        with torch.autocast(device.type, dtype):
-            output = part(conv(x))
-            assert part(conv(x).float()).dtype == torch.float32
-        output.float().square().sum().backward()
-        results.append([output, *(p.grad for p in part.parameters()), conv.weight.grad])
-        conv.weight.grad = None
-    assert results[0][0].dtype == dtype
-    for actual, expected in zip(*results, strict=True):
-        assert actual.dtype == expected.dtype
-        # The pair rounds what is normalised, and its gradient, to the half type on the way.
-        error = (actual - expected).float().norm() / expected.float().norm()
-        assert error < 2 * torch.finfo(dtype).eps
-
-
-def test_synchronised_batch_norm_does_not_swallow_the_activation():
-    module = nn.Sequential(mpelu.BatchNormMPELU2d(3))
-    converted = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-    assert isinstance(converted[0], mpelu.BatchNormMPELU2d)
-
-
-def test_parameter_groups_know_the_fused_module():
-    module = mpelu.BatchNormMPELU2d(3)
-    others, activations = mpelu.optim.param_groups(module, lr=0.1, weight_decay=1e-4)
-    assert [id(p) for p in others["params"]] == [id(module.weight), id(module.bias)]
-    assert [id(p) for p in activations["params"]] == [id(module.alpha), id(module.beta)]
-
-
 def test_bad_arguments_are_named_in_one_error():
     x = torch.randn(4, 3, 2, 2)
     three = torch.ones(3)
@@ -428,17 +335,3 @@ def test_bad_arguments_are_named_in_one_error():
     ):
         with pytest.raises(RuntimeError, match=f"batch_norm_mpelu: expected .*{message}"):
             ops.batch_norm_mpelu(*arguments, MOMENTUM, EPS)
-    with pytest.raises(ValueError, match="more than 1 value"):
-        mpelu.BatchNormMPELU2d(3)(x[:1, :, :1, :1])
-    with pytest.raises(ValueError, match="expected 4D input"):
-        mpelu.BatchNormMPELU2d(3)(x[0])
-    with pytest.raises(ValueError, match="num_parameters must be 1 or num_features"):
-        mpelu.BatchNormMPELU2d(3, num_parameters=2)
-
-
-def test_no_element_is_no_error():
-    module = mpelu.BatchNormMPELU2d(3)
-    output = module(torch.empty(0, 3, 4, 4, requires_grad=True))
-    output.sum().backward()
-    assert output.shape == (0, 3, 4, 4)
-    assert module.running_mean.eq(0).all()

@@ -239,8 +239,9 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
 
 /// K sums over the elements of each channel. Calls body(offset, size, access, visit) for the runs
 /// that make up the tensor; visit(i, element) calls element(channel, sums) for the vector at
-/// element i of the run, with its channels and the sums that it is to add to. body is to be inlined:
-/// sums that it gets from a caller lie in memory, to be loaded and stored for every vector.
+/// element i of the run, with its channels and the sums that it is to add to. body is to be
+/// inlined: sums that it gets from a caller lie in memory, to be loaded and stored for every
+/// vector.
 template <size_t K, typename scalar_t, typename Lane, typename Body>
 ChannelTotals<K> sum_runs(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
                           const Body& body) {

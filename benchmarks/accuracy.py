@@ -21,9 +21,9 @@ from torch import Tensor
 
 import mpelu.functional as MF
 
-#: Half of it is how many numbers of x each spread has for each of the wider dtypes.
-COUNT = 1 << 22
-#: The later ones are the worst that a search has found.
+#: Numbers of x in each spread of the wider dtypes.
+COUNT = 1 << 21
+#: Of each sign of beta, the last two come from a search for the worst.
 PARAMETERS = (
     (1.0, 1.0),
     (0.25, 1.0),
@@ -59,9 +59,9 @@ def inputs(dtype: torch.dtype) -> Tensor:
     info = torch.finfo(dtype)
     integer = torch.int32 if dtype == torch.float32 else torch.int64
     largest = torch.tensor(info.max, dtype=dtype).view(integer).item()
-    exponents = torch.linspace(0, largest, COUNT // 2, dtype=torch.float64).to(integer).view(dtype)
-    even = torch.linspace(0, 1.02 * float(np.log(info.max)), COUNT // 2, dtype=dtype)
-    near = torch.linspace(0, 2, COUNT // 2, dtype=dtype)
+    exponents = torch.linspace(0, largest, COUNT, dtype=torch.float64).to(integer).view(dtype)
+    even = torch.linspace(0, 1.02 * float(np.log(info.max)), COUNT, dtype=dtype)
+    near = torch.linspace(0, 2, COUNT, dtype=dtype)
     return -torch.cat([exponents, even, near])
 
 

@@ -87,21 +87,6 @@ struct Real<at::vec::Vectorized<T>> {
   }
 #endif
 
-  /// data[index] for each of the indices, which are below the size of a vector.
-  static V gather(const T* data, const Index* indices) {
-#if (defined(CPU_CAPABILITY_AVX2) || defined(CPU_CAPABILITY_AVX512)) && !defined(__clang__)
-    Integers lanes;
-    std::memcpy(&lanes, indices, sizeof(lanes));
-    return V(__builtin_shuffle(Native(V::loadu(data)), lanes));
-#else
-    __at_align__ T gathered[V::size()];
-    for (int i = 0; i < V::size(); ++i) {
-      gathered[i] = data[indices[i]];
-    }
-    return V::loadu(gathered);
-#endif
-  }
-
   static V at_least(const V& x, const V& limit) { return at::vec::clamp_min(x, limit); }
   static V at_most(const V& x, const V& limit) { return at::vec::clamp_max(x, limit); }
 

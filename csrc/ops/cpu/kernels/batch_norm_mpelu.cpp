@@ -4,8 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "math/batch_norm.h"
-#include "ops/cpu/kernels/runs.h"
+#include "ops/cpu/kernels/map_forward.h"
 #include "ops/cpu/kernels/stubs.h"
 
 // The forward passes over the input twice, for its statistics and for the output. The backward has
@@ -148,30 +147,13 @@ std::vector<BatchNormLane<T>> make_lanes(const BatchNormParameters& parameters, 
   return lanes;
 }
 
-template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
-void normalize_and_activate(scalar_t* output, const scalar_t* input,
-                            const std::vector<BatchNormLane<T>>& lanes, bool stream,
-                            const Layout& layout) {
-  using V = at::vec::Vectorized<T>;
-  with_beta_range(lanes, [&]<BetaRange Range>(BetaConstant<Range>) {
-    for_each_run<scalar_t>(
-        layout, lanes, stream,
-        [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
-          map_span(output + offset, input + offset, size, access,
-                   [channel_at](const V& x, int64_t i, int64_t /*valid*/)
-                       MPELU_ALWAYS_INLINE { return math::forward<Range>(x, channel_at(i)); });
-        });
-  });
-}
-
 template <typename scalar_t>
 void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters& parameters,
              double* variance, double eps, const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
   const bool stream = is_streamed(output, input, layout);
   if (variance == nullptr) {
-    normalize_and_activate(output, input, make_lanes<T>(parameters, 0, layout.channels), stream,
-                           layout);
+    map_forward(output, input, make_lanes<T>(parameters, 0, layout.channels), stream, layout);
     return;
   }
   for_each_part<scalar_t>(
@@ -182,8 +164,8 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
         for (int64_t c = first; c < first + part.channels; ++c) {
           parameters.invstd[c] = 1 / std::sqrt(variance[c] + eps);
         }
-        normalize_and_activate(output + offset, input + offset,
-                               make_lanes<T>(parameters, first, part.channels), stream, part);
+        map_forward(output + offset, input + offset,
+                    make_lanes<T>(parameters, first, part.channels), stream, part);
       });
 }
 

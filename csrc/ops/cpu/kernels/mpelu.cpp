@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "ops/cpu/kernels/runs.h"
+#include "ops/cpu/kernels/map_forward.h"
 #include "ops/cpu/kernels/stubs.h"
 
 namespace mpelu::cpu {
@@ -18,23 +18,6 @@ std::vector<math::Lane<T>> make_lanes(const Parameter& alpha, const Parameter& b
     lanes.emplace_back(alpha.at<T>(channel), beta.at<T>(channel));
   }
   return lanes;
-}
-
-template <typename scalar_t>
-void forward(scalar_t* output, const scalar_t* input, const Parameter& alpha, const Parameter& beta,
-             const Layout& layout) {
-  using T = at::opmath_type<scalar_t>;
-  using V = at::vec::Vectorized<T>;
-  const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
-  with_beta_range(lanes, [&]<BetaRange Range>(BetaConstant<Range>) {
-    for_each_run<scalar_t>(
-        layout, lanes, is_streamed(output, input, layout),
-        [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
-          map_span(output + offset, input + offset, size, access,
-                   [channel_at](const V& x, int64_t i, int64_t /*valid*/)
-                       MPELU_ALWAYS_INLINE { return math::forward<Range>(x, channel_at(i)); });
-        });
-  });
 }
 
 template <typename scalar_t>
@@ -73,7 +56,10 @@ void backward(scalar_t* grad_input, const ChannelSums& sums, const scalar_t* gra
 void mpelu_kernel(const at::TensorBase& output, const at::TensorBase& input, const Parameter& alpha,
                   const Parameter& beta, const Layout& layout) {
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, input.scalar_type(), "mpelu_cpu", [&] {
-    forward(output.data_ptr<scalar_t>(), input.const_data_ptr<scalar_t>(), alpha, beta, layout);
+    auto* const to = output.data_ptr<scalar_t>();
+    const auto* const from = input.const_data_ptr<scalar_t>();
+    const auto lanes = make_lanes<at::opmath_type<scalar_t>>(alpha, beta, layout.channels);
+    map_forward(to, from, lanes, is_streamed(to, from, layout), layout);
   });
 }
 

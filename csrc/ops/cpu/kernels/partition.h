@@ -32,10 +32,9 @@ constexpr int64_t kSegment = 4096;
 constexpr int64_t kBlock = 512;
 /// Elements of work that are worth a thread.
 constexpr int64_t kGrain = 32768;
-/// Columns of a tile: its sums stay in the caches, and a row of it has several pages.
-constexpr int64_t kTileColumns = 4096;
-/// Channels of a tile: its parameters stay in the first-level cache.
-constexpr int64_t kTileChannels = 512;
+/// A tile has no more columns than this: what belongs to each of them stays in the first-level
+/// cache while the tile's rows pass by.
+constexpr int64_t kTileColumns = 1024;
 /// Rows of a tile that go into its columns' sums before those are added to the channels'.
 constexpr int64_t kBlockRows = 64;
 /// A tile has more rows than that where it has fewer elements than this.
@@ -54,22 +53,26 @@ constexpr uint64_t kStreamedBytes = uint64_t{16} << 20;
 /// itself.
 constexpr int64_t kAheadBytes = 4096;
 
-/// One that begins within a vector is not: its vectors would begin in the middle of a channel.
 template <typename scalar_t>
 bool is_streamed(const scalar_t* output, const scalar_t* input, const Layout& layout) {
-  constexpr auto kVectorBytes = sizeof(at::vec::Vectorized<scalar_t>);
-  return output != input && layout.numel() * sizeof(scalar_t) >= kStreamedBytes &&
-         reinterpret_cast<uintptr_t>(output) % kVectorBytes == 0;
+  return output != input && layout.numel() * sizeof(scalar_t) >= kStreamedBytes;
+}
+
+/// Calls work(for_each_unit) on as many threads as there is work for; there for_each_unit(body)
+/// calls body(unit) for the thread's share of the partition's units, which follow one another.
+template <typename Partition, typename Work>
+void share_out(const Partition& partition, const Work& work) {
+  at::parallel_for(0, partition.count, std::max<int64_t>(1, kGrain / partition.elements_per_unit()),
+                   [&](int64_t begin, int64_t end) {
+                     work([&](const auto& body) { partition.for_each(begin, end, body); });
+                     finish_streams();
+                   });
 }
 
 /// Calls body(unit) for all units of a partition, on several threads where there is work for them.
 template <typename Partition, typename Body>
 void for_each_in_parallel(const Partition& partition, const Body& body) {
-  at::parallel_for(0, partition.count, std::max<int64_t>(1, kGrain / partition.elements_per_unit()),
-                   [&](int64_t begin, int64_t end) {
-                     partition.for_each(begin, end, body);
-                     finish_streams();
-                   });
+  share_out(partition, [&](const auto& for_each_unit) { for_each_unit(body); });
 }
 
 struct Segments {
@@ -130,12 +133,11 @@ struct Tiles {
         channels(layout.channels * repeats),
         columns(channels * layout.inner),
         rows(ceil_divide(layout.numel(), columns)),
-        width(
-            std::clamp<int64_t>(std::min(kTileColumns / layout.inner, kTileChannels), 1, channels)),
+        width(std::clamp<int64_t>(kTileColumns / layout.inner, 1, channels)),
         height(kBlockRows *
                std::max<int64_t>(1, kTileElements / (kBlockRows * width * layout.inner))),
-        across(ceil_divide(channels, width)),
-        count(across * ceil_divide(rows, height)) {}
+        down(ceil_divide(rows, height)),
+        count(down * ceil_divide(channels, width)) {}
 
   struct Unit {
     int64_t number;
@@ -145,12 +147,12 @@ struct Tiles {
     int64_t channels;
   };
 
-  /// Calls body(unit) for the units begin, ..., end - 1, numbered along the rows first.
+  /// Calls body(unit) for the units begin, ..., end - 1, numbered down the columns first.
   template <typename Body>
   void for_each(int64_t begin, int64_t end, const Body& body) const {
     for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t row = unit / across * height;
-      const int64_t channel = unit % across * width;
+      const int64_t row = unit % down * height;
+      const int64_t channel = unit / down * width;
       body(Unit{unit, row, std::min(row + height, rows), channel,
                 std::min(width, channels - channel)});
     }
@@ -194,7 +196,7 @@ struct Tiles {
   int64_t rows;
   int64_t width;   // channels of a tile
   int64_t height;  // rows of a tile
-  int64_t across;  // tiles side by side
+  int64_t down;    // tiles one below another
   int64_t count;
 
  private:

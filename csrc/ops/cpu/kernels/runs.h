@@ -4,8 +4,8 @@
 #include <array>
 #include <vector>
 
+#include "ops/cpu/kernels/columns.h"
 #include "ops/cpu/kernels/partition.h"
-#include "ops/cpu/kernels/span.h"
 #include "ops/cpu/sum.h"
 
 // The loops over a whole tensor, whichever way it is cut: a kernel says what happens to the
@@ -15,16 +15,16 @@ namespace mpelu::cpu {
 inline namespace CPU_CAPABILITY {
 
 /// Shorter rows than this many packs go by columns ...
-constexpr int64_t kRowPacks = 4;
-/// ... and where they are summed up than this many: each row's sums are added up by themselves ...
-constexpr int64_t kSummedRowPacks = 8;
+constexpr int64_t kRowPacks = 8;
 /// ... unless the columns' parameters would be read for no more than this many rows of them.
 constexpr int64_t kFewRows = 8;
 
 template <typename scalar_t>
-bool has_long_rows(const Layout& layout, int64_t long_packs) {
+bool has_long_rows(const Layout& layout) {
+  static_assert(kRowPacks * Pack<scalar_t>::kSize <= kTileColumns);
+  static_assert(Pack<scalar_t>::kSize <= kColumnsBeyond);
   const int64_t packs = layout.inner / Pack<scalar_t>::kSize;
-  return layout.channels == 1 || packs >= long_packs || (packs > 0 && layout.outer <= kFewRows);
+  return layout.channels == 1 || packs >= kRowPacks || (packs > 0 && layout.outer <= kFewRows);
 }
 
 /// Calls body(offset, size, access, channel_at) for the runs that make up the tensor; channel_at(i)
@@ -32,7 +32,7 @@ bool has_long_rows(const Layout& layout, int64_t long_packs) {
 template <typename scalar_t, typename Lane, typename Body>
 void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
                   const Body& body) {
-  if (has_long_rows<scalar_t>(layout, kRowPacks)) {
+  if (has_long_rows<scalar_t>(layout)) {
     const Segments segments(layout);
     for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
       body(unit.offset, unit.size, segments.access<scalar_t>(unit, 0, stream),
@@ -42,18 +42,16 @@ void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, bool str
   } else {
     const Tiles tiles(layout);
     const auto access = tiles.access<scalar_t>(stream);
-    const ManyChannels<Lane> channels(lanes, tiles.repeats, layout.inner);
-    for_each_in_parallel(tiles, [&](const Tiles::Unit& unit) {
-      const auto channel_at = channels.from(unit.channel);
-      tiles.for_each_row(
-          unit, [&](int64_t offset, int64_t size) { body(offset, size, access, channel_at); });
+    share_out(tiles, [&](const auto& for_each_unit) {
+      ColumnLanes<Lane> columns(lanes, layout.inner);
+      for_each_unit([&](const Tiles::Unit& unit) {
+        const auto channel_at = columns.from(unit.channel, unit.channels);
+        tiles.for_each_row(
+            unit, [&](int64_t offset, int64_t size) { body(offset, size, access, channel_at); });
+      });
     });
   }
 }
-
-/// K sums that an element adds to, or a vector of them.
-template <typename T, size_t K>
-using SumArray = std::array<T, K>;
 
 /// Sums of a channel's elements, for each channel.
 template <size_t K>
@@ -66,39 +64,6 @@ SumArray<V, K> zero_sums() {
   return sums;
 }
 
-/// The sum of so many numbers, one half of them added to the other: few steps, of vectors.
-template <size_t Count, typename T>
-double sum_by_halves(const std::array<T, Count>& numbers) {
-  if constexpr (Count == 1) {
-    return static_cast<double>(numbers[0]);
-  } else {
-    std::array<double, Count / 2> sums;
-    for (size_t i = 0; i < Count / 2; ++i) {
-      sums[i] = static_cast<double>(numbers[i]) + static_cast<double>(numbers[i + Count / 2]);
-    }
-    return sum_by_halves(sums);
-  }
-}
-
-/// The sum of count numbers in double precision, in several sums side by side: one alone would wait
-/// for itself.
-template <typename T>
-double sum_of(const T* numbers, int64_t count) {
-  constexpr int64_t kSums = 8;
-  std::array<double, kSums> sums{};
-  int64_t i = 0;
-  for (; i + kSums <= count; i += kSums) {
-    for (int64_t j = 0; j < kSums; ++j) {
-      sums[j] += static_cast<double>(numbers[i + j]);
-    }
-  }
-  double sum = i > 0 ? sum_by_halves(sums) : 0;
-  for (; i < count; ++i) {
-    sum += static_cast<double>(numbers[i]);
-  }
-  return sum;
-}
-
 template <typename T>
 double lane_sum(const at::vec::Vectorized<T>& vector) {
   using V = at::vec::Vectorized<T>;
@@ -106,42 +71,6 @@ double lane_sum(const at::vec::Vectorized<T>& vector) {
   vector.store(lanes.data());
   return sum_by_halves(lanes);
 }
-
-/// Sums for every column of a tile.
-template <typename T, size_t K>
-class ColumnSums {
-  using V = at::vec::Vectorized<T>;
-
- public:
-  explicit ColumnSums(int64_t columns) : columns_(columns), sums_(K * columns) {}
-
-  void clear() { std::fill(sums_.begin(), sums_.end(), T(0)); }
-
-  /// add(i, term) calls term(sums) for those of the vector at column i.
-  auto adder() {
-    return [data = sums_.data(), columns = columns_](int64_t i, const auto& term)
-               MPELU_ALWAYS_INLINE {
-                 SumArray<V, K> sums;
-                 for (size_t k = 0; k < K; ++k) {
-                   sums[k] = V::loadu(data + k * columns + i);
-                 }
-                 term(sums);
-                 for (size_t k = 0; k < K; ++k) {
-                   sums[k].store(data + k * columns + i);
-                 }
-               };
-  }
-
-  void add_to(SumArray<double, K>& total, int64_t begin, int64_t end) const {
-    for (size_t k = 0; k < K; ++k) {
-      total[k] += sum_of(sums_.data() + k * columns_ + begin, end - begin);
-    }
-  }
-
- private:
-  int64_t columns_;
-  std::vector<T> sums_;
-};
 
 /// The sums of the units, added up by channel.
 template <size_t K>
@@ -204,26 +133,26 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
                              const Body& body) {
   const Tiles tiles(layout);
   const auto access = tiles.access<scalar_t>(stream);
-  const ManyChannels<Lane> channels(lanes, tiles.repeats, layout.inner);
   ChannelTotals<K> partial(tiles.count * tiles.width);
-  for_each_in_parallel(tiles, [&](const Tiles::Unit& unit) {
-    const auto channel_at = channels.from(unit.channel);
-    // With room for whole packs.
-    ColumnSums<typename Lane::Scalar, K> columns(unit.channels * layout.inner +
-                                                 Pack<scalar_t>::kSize);
-    tiles.for_each_block(unit, [&](const Tiles::Unit& block) {
-      columns.clear();
-      tiles.for_each_row(block, [&](int64_t offset, int64_t size) {
-        body(offset, size, access,
-             [add = columns.adder(), channel_at](int64_t i, const auto& element)
-                 MPELU_ALWAYS_INLINE {
-                   add(i, [&](auto& sums) MPELU_ALWAYS_INLINE { element(channel_at(i), sums); });
-                 });
+  share_out(tiles, [&](const auto& for_each_unit) {
+    ColumnLanes<Lane> columns(lanes, layout.inner);
+    ColumnSums<typename Lane::Scalar, K> column_sums;
+    for_each_unit([&](const Tiles::Unit& unit) {
+      const auto channel_at = columns.from(unit.channel, unit.channels);
+      tiles.for_each_block(unit, [&](const Tiles::Unit& block) {
+        column_sums.clear(unit.channels * layout.inner);
+        tiles.for_each_row(block, [&](int64_t offset, int64_t size) {
+          body(offset, size, access,
+               [add = column_sums.adder(), channel_at](int64_t i, const auto& element)
+                   MPELU_ALWAYS_INLINE {
+                     add(i, [&](auto& sums) MPELU_ALWAYS_INLINE { element(channel_at(i), sums); });
+                   });
+        });
+        for (int64_t i = 0; i < unit.channels; ++i) {
+          column_sums.add_to(partial[unit.number * tiles.width + i], i * layout.inner,
+                             (i + 1) * layout.inner);
+        }
       });
-      for (int64_t i = 0; i < unit.channels; ++i) {
-        columns.add_to(partial[unit.number * tiles.width + i], i * layout.inner,
-                       (i + 1) * layout.inner);
-      }
     });
   });
   Totals<K> totals(layout.channels);
@@ -245,9 +174,8 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
 template <size_t K, typename scalar_t, typename Lane, typename Body>
 ChannelTotals<K> sum_runs(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
                           const Body& body) {
-  return has_long_rows<scalar_t>(layout, kSummedRowPacks)
-             ? sum_rows<K, scalar_t>(layout, lanes, stream, body)
-             : sum_columns<K, scalar_t>(layout, lanes, stream, body);
+  return has_long_rows<scalar_t>(layout) ? sum_rows<K, scalar_t>(layout, lanes, stream, body)
+                                         : sum_columns<K, scalar_t>(layout, lanes, stream, body);
 }
 
 }  // namespace CPU_CAPABILITY

@@ -43,66 +43,6 @@ auto with_beta_range(const std::vector<Lane>& lanes, const Body& body) {
   return body(BetaConstant<BetaRange::kNotNegative>());
 }
 
-/// The parameters of many channels that lie side by side in memory, each for `inner` elements.
-template <typename Lane>
-class ManyChannels {
-  using T = typename Lane::Scalar;
-  using V = typename Lane::V;
-  using Index = typename math::Real<V>::Index;
-
- public:
-  /// The lanes repeated `repeats` times.
-  ManyChannels(const std::vector<Lane>& lanes, int64_t repeats, int64_t inner)
-      : size_(repeats * lanes.size() + V::size()),
-        fields_(kFields<Lane> * size_),
-        inner_(inner),
-        channel_of_element_(inner + V::size()) {
-    int64_t channel = 0;
-    for (int64_t i = 0; i < repeats; ++i) {
-      for (const auto& lane : lanes) {
-        set(channel++, lane);
-      }
-    }
-    for (size_t i = inner; i < channel_of_element_.size(); ++i) {
-      channel_of_element_[i] = channel_of_element_[i - inner] + 1;
-    }
-  }
-
-  /// For a span that begins at the first element of `channel`: the channels from its element i on.
-  auto from(int64_t channel) const {
-    return [data = fields_.data() + channel, size = size_, inner = inner_,
-            reciprocal = (uint64_t{1} << 32) / inner_ + 1,
-            channel_of_element = channel_of_element_.data()](int64_t i) MPELU_ALWAYS_INLINE {
-      // i / inner, exactly so for i * inner < 2^32.
-      const auto first = inner == 1 ? i : static_cast<int64_t>((i * reciprocal) >> 32);
-      const Index* const channel_of_lane = channel_of_element + (i - first * inner);
-      std::array<V, kFields<Lane>> fields;
-      for (size_t number = 0; number < fields.size(); ++number) {
-        const T* const field = data + number * size + first;
-        // Where inner is a multiple of the vector's size, so is i: a vector has one channel.
-        fields[number] = inner == 1               ? V::loadu(field)
-                         : inner % V::size() == 0 ? V(*field)
-                                                  : math::Real<V>::gather(field, channel_of_lane);
-      }
-      return Lane::channel(fields);
-    };
-  }
-
- private:
-  void set(int64_t channel, const Lane& lane) {
-    const auto fields = lane.fields();
-    for (size_t number = 0; number < fields.size(); ++number) {
-      fields_[number * size_ + channel] = fields[number];
-    }
-  }
-
-  int64_t size_;  // with room for a whole vector after the last
-  std::vector<T> fields_;
-  int64_t inner_;
-  // How many channels further than a channel's first element the ones after it are.
-  std::vector<Index> channel_of_element_;
-};
-
 // The loops take what they read in each step by value: what they store could be a member of
 // anything that lies in memory.
 

@@ -208,10 +208,11 @@ void input_gradient(scalar_t* grad_input, const scalar_t* gradient, const scalar
   for_each_run<scalar_t>(
       layout, lanes, stream,
       [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
-        map_span(grad_input + offset, gradient + layout.without_skipped(offset), input + offset,
-                 size, access,
-                 [channel_at](const V& grad, const V& x, int64_t i, int64_t /*valid*/)
-                     MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel_at(i)); });
+        map_span</*kAskForGradOutput=*/false>(
+            grad_input + offset, gradient + layout.without_skipped(offset), input + offset, size,
+            access,
+            [channel_at](const V& grad, const V& x, int64_t i, int64_t /*valid*/)
+                MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel_at(i)); });
       });
 }
 

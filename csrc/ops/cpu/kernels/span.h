@@ -61,6 +61,10 @@ struct Access {
   }
 };
 
+/// What is not streamed is asked for this far ahead, too: stores also wait for their lines, and the
+/// hardware does not see them coming where rows are short.
+constexpr int64_t kOutputAheadBytes = 1024;
+
 /// Writes count elements to output: pack_at(load, i, valid) returns the pack from element i on, for
 /// which it is to read its inputs by load(tensor). Of the first and of the last pack only so many
 /// elements may be valid, since streamed packs are aligned; the others are zero.
@@ -84,6 +88,7 @@ MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, bool
       if (stream) {
         pack.stream(output + i);
       } else {
+        __builtin_prefetch(output + i + kOutputAheadBytes / sizeof(scalar_t));
         pack.store(output + i);
       }
     }
@@ -110,8 +115,9 @@ MPELU_ALWAYS_INLINE inline void map_span(scalar_t* output, const scalar_t* input
              });
 }
 
-/// grad_input = value(grad_output, input).
-template <typename scalar_t, typename Value>
+/// grad_input = value(grad_output, input). grad_output need not be asked for if a cache has it or
+/// it is grad_input itself.
+template <bool kAskForGradOutput = true, typename scalar_t, typename Value>
 MPELU_ALWAYS_INLINE inline void map_span(scalar_t* grad_input, const scalar_t* grad_output,
                                          const scalar_t* input, int64_t count, Access access,
                                          Value value) {
@@ -120,7 +126,9 @@ MPELU_ALWAYS_INLINE inline void map_span(scalar_t* grad_input, const scalar_t* g
              [&](const auto& load, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
                const int64_t ahead = access.from(i, count);
                __builtin_prefetch(input + ahead);
-               __builtin_prefetch(grad_output + ahead);
+               if constexpr (kAskForGradOutput) {
+                 __builtin_prefetch(grad_output + ahead);
+               }
                const P x = load(input);
                P g = load(grad_output);
                for (int v = 0; v < P::kVectors; ++v) {

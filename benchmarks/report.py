@@ -114,8 +114,8 @@ def bars_table(result: Result) -> str:
         "|---|---|---|",
     ]
     for row in result["rows"]:
-        ratio = measured(row["ratio"], row["is_met"])
-        lines.append(f"| {row['name']} | {ratio} | {row['limit']:.2f} |")
+        ratio = measured(row["ratio"], row["is_met"], digits=3)
+        lines.append(f"| {row['name']} | {ratio} | {row['limit']:.3f} |")
     return "\n".join(lines)
 
 

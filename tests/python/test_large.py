@@ -14,6 +14,7 @@ SHAPES = {
     "rows": ((64, 64, 32, 33), torch.contiguous_format),
     "columns": ((64, 1343, 7, 7), torch.contiguous_format),
     "channels last": ((33, 67, 44, 45), torch.channels_last),
+    "many channels": ((1050, 4099), torch.contiguous_format),
     "whole packs": ((64, 64, 32, 32), torch.contiguous_format),
 }
 
@@ -43,6 +44,22 @@ def test_a_large_tensor_equals_its_parts(
         assert_same_bits(grad[image : image + 1], expected, "grad_input")
         expected = ops.elu_backward(grad_part, part, 0.7, False)
         assert_same_bits(elu[image : image + 1], expected, "elu's grad_input")
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_sums_of_a_large_tensor_are_those_of_its_parts(name: str, device: torch.device) -> None:
+    x, grad_output = (make_input(name, torch.float32, device, seed) for seed in (0, 1))
+    # No two neighbours alike, so that no channel could be taken for another.
+    alpha = 0.25 + torch.arange(x.size(1), device=device) % 5
+    beta = 1.5 - torch.arange(x.size(1), device=device) % 3 / 2
+    sums = ops.mpelu_backward(grad_output, x, alpha, beta)[1:]
+    exact = [torch.zeros(x.size(1), dtype=torch.float64, device=device) for _ in sums]
+    for part, grad_part in zip(x.split(50), grad_output.split(50), strict=True):
+        doubles = (tensor.double() for tensor in (grad_part, part, alpha, beta))
+        for total, term in zip(exact, ops.mpelu_backward(*doubles)[1:], strict=True):
+            total += term
+    for got, total in zip(sums, exact, strict=True):
+        torch.testing.assert_close(got.double(), total, rtol=1e-5, atol=1e-6 * x[:, 0].numel())
 
 
 @pytest.mark.parametrize("channels", [1, 10])

@@ -57,8 +57,8 @@ int64_t channel_dim(const char* op, const at::Tensor& input, int64_t dim) {
   // Fewer than two dimensions: the default, 1, still means the channels.
   const int64_t low = input.dim() < 2 ? -1 : -input.dim();
   const int64_t high = input.dim() < 2 ? 1 : input.dim() - 1;
-  TORCH_CHECK(low <= dim && dim <= high, op, ": expected dim in [", low, ", ", high,
-              "] for input with shape ", input.sym_sizes(), ", got ", dim);
+  TORCH_CHECK_INDEX(low <= dim && dim <= high, op, ": expected dim in [", low, ", ", high,
+                    "] for input with shape ", input.sym_sizes(), ", got ", dim);
   if (input.dim() < 2) {
     return 0;
   }

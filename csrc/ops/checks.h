@@ -21,7 +21,8 @@ inline std::optional<at::Tensor> as_optional(const at::Tensor& tensor) {
 }
 
 /// The dimension of the channels, counted from the front: dim, wrapped; 0 for a tensor with fewer
-/// than two dimensions.
+/// than two dimensions. One that input does not have is a c10::IndexError, as torch's own ops make
+/// it.
 int64_t channel_dim(const char* op, const at::Tensor& input, int64_t dim);
 
 /// input must be a strided tensor of a supported floating point dtype.

@@ -33,17 +33,32 @@ def call(op: str, input: Tensor, *arguments: Any) -> Any:
     return getattr(ops, op)(*grad_output, input, *arguments)
 
 
-def assert_raises(function: Callable[..., Any], *arguments: Any, says: tuple[str, ...]) -> None:
-    """`function` raises RuntimeError, and its message has every one of `says`, in any order."""
-    with pytest.raises(RuntimeError) as error:
+def assert_raises(
+    function: Callable[..., Any],
+    *arguments: Any,
+    says: tuple[str, ...],
+    error: type[Exception] = RuntimeError,
+) -> None:
+    """`function` raises `error`, and its message has every one of `says`, in any order."""
+    with pytest.raises(error) as raised:
         function(*arguments)
-    message = str(error.value)
+    message = str(raised.value)
     for pattern in says:
         assert re.search(pattern, message), f"{pattern!r} is not in: {message}"
 
 
 # name: (arguments that differ from good ones, what the message must say)
+BAD_DIMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "dim too large": ({"dim": 3}, (r"\bdim\b", "got 3", r"\[2, 3, 4\]")),
+    "dim too small": ({"dim": -4}, (r"\bdim\b", "got -4", r"\[2, 3, 4\]")),
+    "dim of a vector": ({"input": ones(3), "dim": 2}, (r"\bdim\b", "got 2", r"\[3\]")),
+    "dim of a scalar": (
+        {"input": ones(), "alpha": ones(), "dim": -2},
+        (r"\bdim\b", "got -2", r"\[\]"),
+    ),
+}
 BAD_MPELU_ARGUMENTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    **BAD_DIMS,
     "too few alphas": ({"alpha": ones(2)}, ("alpha", r"\[2\]", r"\[2, 3, 4\]")),
     "too many alphas": ({"alpha": ones(4)}, ("alpha", r"\[4\]", r"\[2, 3, 4\]")),
     "no alpha": ({"alpha": ones(0)}, ("alpha", r"\[0\]", r"\[2, 3, 4\]")),
@@ -53,13 +68,6 @@ BAD_MPELU_ARGUMENTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "2-d alpha": ({"alpha": ones(3, 1)}, ("alpha", r"\[3, 1\]")),
     "2-d alpha of one element": ({"alpha": ones(1, 1)}, ("alpha", r"\[1, 1\]")),
     "2-d beta": ({"beta": ones(1, 3)}, ("beta", r"\[1, 3\]")),
-    "dim too large": ({"dim": 3}, (r"\bdim\b", "got 3", r"\[2, 3, 4\]")),
-    "dim too small": ({"dim": -4}, (r"\bdim\b", "got -4", r"\[2, 3, 4\]")),
-    "dim of a vector": ({"input": ones(3), "dim": 2}, (r"\bdim\b", "got 2", r"\[3\]")),
-    "dim of a scalar": (
-        {"input": ones(), "alpha": ones(), "dim": -2},
-        (r"\bdim\b", "got -2", r"\[\]"),
-    ),
     "alphas for a scalar": ({"input": ones()}, ("alpha", r"\[3\]", r"\[\]")),
     "integer input": ({"input": ones(*SHAPE, dtype=torch.int64)}, ("input", "Long|int64")),
     "bool input": ({"input": ones(*SHAPE, dtype=torch.bool)}, ("input", "Bool|bool")),
@@ -102,6 +110,10 @@ BAD_MPELU_ARGUMENTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }
 
 
+def error_of(case: str) -> type[Exception]:
+    return IndexError if case in BAD_DIMS else RuntimeError
+
+
 @pytest.mark.parametrize("case", BAD_MPELU_ARGUMENTS)
 @pytest.mark.parametrize("op", MPELU_OPS)
 def test_mpelu(device: torch.device, op: str, case: str) -> None:
@@ -111,7 +123,7 @@ def test_mpelu(device: torch.device, op: str, case: str) -> None:
         value.to(device) if isinstance(value, Tensor) else value
         for value in (good | different).values()
     ]
-    assert_raises(call, op, *arguments, says=(rf"\b{op}\b", *says))
+    assert_raises(call, op, *arguments, says=(rf"\b{op}\b", *says), error=error_of(case))
 
 
 @pytest.mark.parametrize("case", BAD_MPELU_ARGUMENTS)
@@ -124,7 +136,7 @@ def test_mpelu_that_needs_gradients(case: str) -> None:
         else value
         for value in (good | different).values()
     ]
-    assert_raises(call, "mpelu", *arguments, says=says)
+    assert_raises(call, "mpelu", *arguments, says=says, error=error_of(case))
 
 
 @pytest.mark.parametrize("case", ["too many alphas", "2-d beta", "integer input", "dim too large"])
@@ -136,7 +148,7 @@ def test_mpelu_under_vmap(case: str) -> None:
     def op(x: Tensor) -> Tensor:
         return ops.mpelu(x, arguments["alpha"], arguments["beta"], arguments["dim"])
 
-    assert_raises(torch.vmap(op), input, says=says)
+    assert_raises(torch.vmap(op), input, says=says, error=error_of(case))
 
 
 @pytest.mark.parametrize("name", ["alpha", "beta"])

@@ -50,6 +50,9 @@ def spelu(input: Tensor, alpha: Tensor, dim: int = 1) -> Tensor:
     Returns:
         Tensor: of the shape and dtype of ``input``.
 
+    Raises:
+        IndexError: if ``input`` has no dimension ``dim``.
+
     Example::
 
         >>> mpelu.functional.spelu(torch.tensor([[-1.0, -1.0]]), torch.tensor([0.5, 2.0]))
@@ -73,6 +76,9 @@ def mpelu(input: Tensor, alpha: Tensor, beta: Tensor, dim: int = 1) -> Tensor:
 
     Returns:
         Tensor: of the shape and dtype of ``input``.
+
+    Raises:
+        IndexError: if ``input`` has no dimension ``dim``.
 
     Example::
 

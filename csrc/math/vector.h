@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <limits>
 
 #include "math/mpelu.h"
@@ -17,7 +16,6 @@ template <typename T>
 struct Real<at::vec::Vectorized<T>> {
   using Scalar = T;
   using V = at::vec::Vectorized<T>;
-  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 
   static constexpr bool kShortChains = true;
 
@@ -82,6 +80,7 @@ struct Real<at::vec::Vectorized<T>> {
 
   template <int Shift>
   static V shift_left(const V& x) {
+    using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
     using Ints = at::vec::Vectorized<Index>;
     return at::vec::cast<T, Index>(at::vec::cast<Index, T>(x) << Ints(Index(Shift)));
   }

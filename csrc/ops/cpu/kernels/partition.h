@@ -129,8 +129,7 @@ struct Segments {
 struct Tiles {
   explicit Tiles(const Layout& layout)
       : layout(layout),
-        repeats(repeats_of(layout)),
-        channels(layout.channels * repeats),
+        channels(layout.channels * repeats_of(layout)),
         columns(channels * layout.inner),
         rows(ceil_divide(layout.numel(), columns)),
         width(std::clamp<int64_t>(kTileColumns / layout.inner, 1, channels)),
@@ -190,7 +189,6 @@ struct Tiles {
   int64_t elements_per_unit() const { return std::min(rows, height) * width * layout.inner; }
 
   Layout layout;
-  int64_t repeats;   // of all channels in a row
   int64_t channels;  // of a row
   int64_t columns;
   int64_t rows;
@@ -200,6 +198,7 @@ struct Tiles {
   int64_t count;
 
  private:
+  /// How often a row has every channel.
   static int64_t repeats_of(const Layout& layout) {
     const int64_t period = layout.channels * layout.inner;
     if (period >= kRepeatedColumns || layout.skipped > 0) {

@@ -16,17 +16,30 @@ from pathlib import Path
 
 import torch
 from atomic_baseline import ATOMIC
-from bars import Bar, Result, Timed, backward, forward
+from bars import Bar, Result, Timed, backward, forward, training
 from cases import LAYERS, Case
 from machine import write_results
 from measure import interleaved_graphs
-from peers import ADD, CLONE, COMPILED, ELU, OUR_MPELU, PRELU, Peer
+from peers import (
+    ADD,
+    BATCH_NORM_RELU,
+    BATCH_NORM_THEN_MPELU,
+    CLONE,
+    COMPILED,
+    ELU,
+    OUR_BATCH_NORM_MPELU,
+    OUR_MPELU,
+    PRELU,
+    Peer,
+    evaluating,
+)
 
 Cases = dict[str, Case]
 
 #: 64 MiB.
 FLOAT32 = Case((64, 256, 32, 32), device="cuda")
 BFLOAT16 = Case((128, 256, 32, 32), dtype="bfloat16", device="cuda")
+BATCH_NORM = Case((64, 64, 32, 32), device="cuda")
 
 # Some as many elements as FLOAT32 has, in sizes that no vector divides; the last many more.
 ODD = {
@@ -51,11 +64,20 @@ def groups() -> dict[str, list[Bar]]:
         for layout in ("contiguous", "channels_last")
     }
     layers = {"x".join(map(str, shape)): Case(shape, device="cuda") for shape in LAYERS}
+    # The last batch norm has a block's output.
+    normalised = {**layers, "64x256x8x8": Case((64, 256, 8, 8), device="cuda")}
     result: dict[str, list[Bar]] = {}
 
-    def add(group: str, of: Callable[[Peer, Case], Timed], peer: Peer, limit: float, cases: Cases):
+    def add(
+        group: str,
+        of: Callable[[Peer, Case], Timed],
+        peer: Peer,
+        limit: float,
+        cases: Cases,
+        ours: Peer = OUR_MPELU,
+    ) -> None:
         result[group] = [
-            Bar(f"{group}: {name}", of(OUR_MPELU, case), of(peer, case), limit)
+            Bar(f"{group}: {name}", of(ours, case), of(peer, case), limit)
             for name, case in cases.items()
         ]
 
@@ -73,6 +95,31 @@ def groups() -> dict[str, list[Bar]]:
             Bar(f"{group}: {name}", of(OUR_MPELU, case), of(OUR_MPELU, sizes[case.dtype]), 1.5)
             for name, case in ODD.items()
         ]
+    for layout, limit in (("contiguous", 1 / 1.2), ("channels_last", 1 / 1.5)):
+        add(
+            f"batch norm, training, {layout}, of relu's",
+            training,
+            BATCH_NORM_RELU,
+            limit,
+            {"64x64x32x32": replace(BATCH_NORM, layout=layout)},
+            OUR_BATCH_NORM_MPELU,
+        )
+    add(
+        "batch norm, training, of the pair",
+        training,
+        BATCH_NORM_THEN_MPELU,
+        1.0,
+        normalised,
+        OUR_BATCH_NORM_MPELU,
+    )
+    add(
+        "batch norm, evaluation, of relu's",
+        forward,
+        evaluating(BATCH_NORM_RELU),
+        1.0,
+        normalised,
+        evaluating(OUR_BATCH_NORM_MPELU),
+    )
     return result
 
 

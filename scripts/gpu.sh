@@ -60,7 +60,7 @@ sanitizer=$(PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v compute-sani
 
 # Without torch's cache of memory, in which what lies beyond a tensor's end is another tensor.
 watch_every_kernel() {
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 200 "$sanitizer" --tool "$1" --error-exitcode 1 \
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 300 "$sanitizer" --tool "$1" --error-exitcode 1 \
     --report-api-errors no "$PYTHON" tests/python/every_cuda_kernel.py
 }
 

@@ -112,6 +112,9 @@ void check_batch_norm(const char* op, const at::Tensor& input,
   check_each_channel(op, input, bias, "bias");
   check_each_channel(op, input, running_mean, "running_mean");
   check_each_channel(op, input, running_var, "running_var");
+  TORCH_CHECK_VALUE(is_defined(running_mean) == is_defined(running_var), op,
+                    ": expected both running_mean and running_var or neither, got None for ",
+                    is_defined(running_mean) ? "running_var" : "running_mean");
   TORCH_CHECK(training || (is_defined(running_mean) && is_defined(running_var)), op,
               ": expected running_mean and running_var where training is False, got None");
   TORCH_CHECK(

@@ -127,7 +127,8 @@ def batch_norm_mpelu(
         Tensor: of the shape and dtype of ``input``.
 
     Raises:
-        ValueError: if ``training`` and a channel has no more than one value.
+        ValueError: if ``training`` and a channel has no more than one value, or if one of
+            ``running_mean`` and ``running_var`` is ``None`` and the other is not.
     """
     if training and input.dim() > 1 and input.numel() == input.size(1):
         raise ValueError(

@@ -56,11 +56,39 @@ def run(shape: tuple[int, ...], dtype: torch.dtype, parameter_dtype: torch.dtype
         ops.elu_(x, 0.5).cpu()
 
 
+def run_batch_norm(
+    shape: tuple[int, ...], dtype: torch.dtype, parameter_dtype: torch.dtype
+) -> None:
+    """The kernels behind torch's, which take the statistics."""
+    arithmetic = torch.float64 if dtype == torch.float64 else torch.float32
+    for misaligned in (False, True):
+        grad_output, x = (on_gpu(make_values(shape, dtype, seed), misaligned) for seed in (1, 0))
+        numbers = torch.linspace(0.5, 2, 6 * shape[1], dtype=parameter_dtype).view(6, -1)
+        weight, bias, mean, variance, alpha, beta = (row.clone().cuda() for row in numbers)
+        saved = [row.clone().to(arithmetic).cuda() for row in numbers[2:4]]
+        for parameters in (
+            (weight, bias, alpha, beta),
+            (None, None, alpha[:1], None),
+            (weight, None, alpha[:1], beta),
+        ):
+            w, b, *activation = parameters
+            forward = ops.batch_norm_mpelu(x, w, b, mean, variance, *activation, False, 0.1, 1e-5)
+            results = list(forward)
+            for training in (False, True):
+                results += ops.batch_norm_mpelu_backward(
+                    grad_output, x, w, b, *saved, *activation, training, 1e-5
+                )
+            for result in results:
+                result.cpu()
+
+
 def main() -> None:
     for shape in SHAPES.values():
         for dtype in DTYPES:
             for parameter_dtype in {dtype, torch.float32 if dtype in HALF_DTYPES else dtype}:
                 run(shape, dtype, parameter_dtype)
+                if len(shape) > 1:
+                    run_batch_norm(shape, dtype, parameter_dtype)
     torch.cuda.synchronize()
     print(f"{len(SHAPES)} shapes ran on {torch.cuda.get_device_name()}")
 

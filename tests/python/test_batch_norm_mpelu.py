@@ -214,6 +214,52 @@ def test_a_half_gradient_overflows_only_where_that_of_the_input_does(device):
     torch.testing.assert_close(grad_input.double(), expected, rtol=4e-3, atol=0.1)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(64, 5), (16, 5, 40), (4, 5, 6, 7), (2, 5, 6, 3, 4)], ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_statistics_of_half_types_are_not_rounded_to_them(layout, shape, dtype, device):
+    torch.manual_seed(0)
+    x = LAYOUTS[layout]((torch.randn(shape) + 100).to(dtype)).to(device)
+    channels = x.movedim(1, 0).flatten(1).double()
+    running_mean, running_var, alpha = torch.ones(3, 5, device=device)
+    _, mean, invstd = ops.batch_norm_mpelu(
+        x, None, None, running_mean, running_var, alpha, None, True, MOMENTUM, EPS
+    )
+    torch.testing.assert_close(mean.double(), channels.mean(1), rtol=1e-6, atol=0)
+    expected = (channels.var(1, correction=0) + EPS).rsqrt()
+    torch.testing.assert_close(invstd.double(), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+def test_an_infinite_input_has_the_gradient_of_its_branch_in_evaluation(dtype, device):
+    x = torch.tensor([[-torch.inf], [torch.inf], [1.0]], dtype=dtype, device=device)
+    zero, one = torch.zeros(1, device=device), torch.ones(1, device=device)
+    zero, one = (t.to(torch.float32 if dtype == torch.float16 else dtype) for t in (zero, one))
+    x.requires_grad_()
+    output = MF.batch_norm_mpelu(x, zero, one, one, eps=0.0)
+    assert output.flatten().tolist() == [-1.0, torch.inf, 1.0]
+    output.backward(torch.ones_like(x))
+    assert x.grad.flatten().tolist() == [0.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("scale", [1e-14, 1e14])
+def test_gradients_survive_a_variance_near_the_limits_of_float32(scale, device):
+    """1 / sqrt(variance) to the power of 3 is no float32."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 3, dtype=torch.float64, device=device)
+    grad_output = torch.randn(64, 3, device=device)
+
+    def gradient(x: Tensor) -> Tensor:
+        mean, invstd = x.mean(0), 1 / x.std(0, correction=0)
+        alpha = torch.ones(3, dtype=x.dtype, device=device)
+        return ops.batch_norm_mpelu_backward(
+            grad_output.to(x.dtype), x, None, None, mean, invstd, alpha, None, True, 0.0
+        )[0]
+
+    actual = gradient((scale * x).float()).double() * scale
+    torch.testing.assert_close(actual, gradient(x), rtol=1e-4, atol=1e-5)
+
+
 def test_variance_survives_a_mean_far_from_zero(device):
     # E[x^2] - E[x]^2 in float32 has no digit left of a variance 10^-10 times the squared mean.
     x = (torch.randn(64, 8, 9, 9, dtype=torch.float64) + 1e5).float().to(device)
@@ -335,3 +381,16 @@ def test_bad_arguments_are_named_in_one_error():
     ):
         with pytest.raises(RuntimeError, match=f"batch_norm_mpelu: expected .*{message}"):
             ops.batch_norm_mpelu(*arguments, MOMENTUM, EPS)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("missing", ["running_mean", "running_var"])
+def test_one_running_statistic_without_the_other_is_a_value_error(missing: str, training: bool):
+    x = torch.randn(4, 3, 2)
+    statistics = {"running_mean": torch.zeros(3), "running_var": torch.ones(3), missing: None}
+    with pytest.raises(ValueError, match="running_mean and running_var"):
+        F.batch_norm(x, **statistics, training=True)
+    with pytest.raises(
+        ValueError, match=f"both running_mean and running_var .* None for {missing}"
+    ):
+        MF.batch_norm_mpelu(x, **statistics, alpha=torch.ones(()), training=training)

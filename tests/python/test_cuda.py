@@ -70,6 +70,40 @@ def test_forward_is_one_launch_and_backward_at_most_two(shape: tuple[int, ...]) 
         assert 1 <= len(names) <= 2, names
 
 
+def batch_norm_arguments(x: Tensor, training: bool = True) -> tuple[object, ...]:
+    """Those of ops.batch_norm_mpelu, with parameters and statistics of their own."""
+    size = x.shape[1]
+    weight, running_var, alpha, beta = torch.linspace(0.5, 2, 4 * size, device=x.device).view(4, -1)
+    bias, running_mean = torch.linspace(-1, 1, 2 * size, device=x.device).view(2, -1)
+    return x, weight, bias, running_mean, running_var, alpha, beta, training, 0.1, 1e-5
+
+
+def batch_norm_backward(
+    grad_output: Tensor, x: Tensor, training: bool = True
+) -> tuple[Tensor, ...]:
+    _, weight, bias, mean, invstd, alpha, beta, *_ = batch_norm_arguments(x)
+    gradients: tuple[Tensor, ...] = ops.batch_norm_mpelu_backward(
+        grad_output, x, weight, bias, mean, invstd, alpha, beta, training, 1e-5
+    )
+    return gradients
+
+
+@pytest.mark.usefixtures("profiler_works")
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_batch_norm_is_two_launches_after_its_statistics_and_three_backward(
+    memory_format: torch.memory_format,
+) -> None:
+    grad_output, x, *_ = arguments((64, 64, 32, 32), memory_format)
+    evaluated, trained = (batch_norm_arguments(x, training) for training in (False, True))
+    assert len(launches(lambda: ops.batch_norm_mpelu(*evaluated))) == 2
+    names = launches(lambda: ops.batch_norm_mpelu(*trained))
+    assert len([name for name in names if "mpelu" in name]) == 2, names
+    for training in (False, True):
+        names = launches(lambda t=training: batch_norm_backward(grad_output, x, t))
+        ours = [name for name in names if "mpelu" in name]
+        assert len(ours) == 3, names
+
+
 @pytest.mark.usefixtures("profiler_works")
 def test_channels_last_needs_no_copy() -> None:
     grad_output, x, alpha, beta = arguments((64, 64, 32, 32), torch.channels_last)
@@ -85,7 +119,9 @@ def test_graph_capture_replays_the_eager_bits(shape: tuple[int, ...]) -> None:
     def run() -> list[Tensor]:
         grad_output, x, alpha, beta = tensors
         gradients = ops.mpelu_backward(grad_output, x, alpha, beta)
-        return [ops.mpelu(x, alpha, beta), *gradients, ops.elu(x, 0.5)]
+        activated = [ops.mpelu(x, alpha, beta), ops.elu(x, 0.5)]
+        normalised = ops.batch_norm_mpelu(*batch_norm_arguments(x))
+        return [*gradients, *activated, *normalised, *batch_norm_backward(grad_output, x)]
 
     expected = run()
     graph = torch.cuda.CUDAGraph()
@@ -114,10 +150,19 @@ def test_runs_on_the_device_of_its_input() -> None:
     """From the first device, on the last: another one where there are several."""
     last = torch.device("cuda", torch.cuda.device_count() - 1)
     tensors = [tensor.to(last) for tensor in arguments((4, 3, 31))]
+
+    def run() -> list[Tensor]:
+        grad_output, x, alpha, beta = tensors
+        return [
+            *ops.mpelu_backward(grad_output, x, alpha, beta),
+            *ops.batch_norm_mpelu(*batch_norm_arguments(x)),
+            *batch_norm_backward(grad_output, x),
+        ]
+
     with torch.cuda.device(last):
-        expected = ops.mpelu_backward(*tensors)
+        expected = run()
     with torch.cuda.device(0):
-        for actual, value in zip(ops.mpelu_backward(*tensors), expected, strict=True):
+        for actual, value in zip(run(), expected, strict=True):
             assert actual.device == last
             assert_same_bits(actual, value)
         assert ops.mpelu(*tensors[1:]).device == last
@@ -146,6 +191,10 @@ def test_nothing_waits_for_the_gpu(memory_format: torch.memory_format) -> None:
             MF.mpelu(x, scalar, beta).backward(grad_output.to(dtype))
             MF.spelu(x, alpha).backward(grad_output.to(dtype))
             MF.elu(x, 0.5).backward(grad_output.to(dtype))
+            mean, variance = torch.zeros(3, device="cuda"), torch.ones(3, device="cuda")
+            for training in (True, False):
+                output = MF.batch_norm_mpelu(x, mean, variance, alpha, beta, training=training)
+                output.backward(grad_output.to(dtype))
 
 
 @pytest.mark.parametrize(
@@ -172,6 +221,20 @@ def test_more_elements_than_an_int_counts(shape: tuple[int, int], dim: int) -> N
     check(ops.elu_backward(x, x, 0.5, False), ops.elu_backward(few, few, 0.5, False))
     grad_input, grad_alpha, _ = ops.mpelu_backward(x, x, alpha, None, dim)
     check(grad_input, ops.mpelu_backward(few, few, alpha, None, dim)[0])
+
+    def normalised(tensor: Tensor) -> list[Tensor]:
+        """The output of a batch norm in evaluation and the gradient of its input."""
+        batch = tensor.unsqueeze(0) if dim == 0 else tensor
+        output, *saved = ops.batch_norm_mpelu(
+            batch, None, None, alpha, alpha, alpha, None, False, 0.1, 1e-5
+        )
+        grad_input, *_ = ops.batch_norm_mpelu_backward(
+            batch, batch, None, None, *saved, alpha, None, False, 1e-5
+        )
+        return [output.view_as(tensor), grad_input.view_as(tensor)]
+
+    for actual, expected in zip(normalised(x), normalised(few), strict=True):
+        check(actual, expected)
     # equal terms round the same way: the sums of float32 are that far from random
     expected = torch.full_like(grad_alpha, -torch.expm1(torch.tensor(-1.0)).item() * count)
     torch.testing.assert_close(grad_alpha, expected, rtol=1e-3, atol=0)

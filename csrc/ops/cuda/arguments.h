@@ -11,8 +11,7 @@ namespace mpelu::cuda {
 
 enum class DType { Float64, Float32, Float16, BFloat16 };
 
-/// alpha or beta: `count` elements, 1 or one per channel, or the constant `value` where data is
-/// null.
+/// `count` elements, 1 or one per channel, or the constant `value` where data is null.
 struct Parameter {
   const void* data = nullptr;
   int64_t count = 1;
@@ -30,19 +29,69 @@ struct ForwardArguments {
   Parameter beta;
 };
 
-struct BackwardArguments {
-  DType dtype;
-  DType parameter_dtype;
+struct BackwardTensors {
   Layout layout;
   const void* grad_output;
   const void* input;
   void* grad_input;
+};
+
+struct BackwardArguments {
+  DType dtype;
+  DType parameter_dtype;
+  BackwardTensors tensors;
   Parameter alpha;
   Parameter beta;
   /// As many elements as their parameters have; grad_beta is null where beta is a constant.
   void* grad_alpha;
   void* grad_beta;
   /// workspace_size(...) doubles; null where that is 0.
+  double* workspace;
+};
+
+struct StatisticsArguments {
+  /// Of from_mean and from_var; mean and invstd are in the type of its arithmetic.
+  DType dtype;
+  int64_t channels;
+  double eps;
+  const void* from_mean;
+  const void* from_var;
+  void* mean;
+  void* invstd;
+};
+
+struct BatchNormParameters {
+  /// An element for each channel, in the type of the arithmetic.
+  const void* mean;
+  const void* invstd;
+  Parameter weight;
+  Parameter bias;
+  Parameter alpha;
+  Parameter beta;
+};
+
+struct BatchNormForwardArguments {
+  DType dtype;
+  DType parameter_dtype;
+  Layout layout;
+  const void* input;
+  void* output;
+  BatchNormParameters parameters;
+};
+
+struct BatchNormBackwardArguments {
+  DType dtype;
+  DType parameter_dtype;
+  BackwardTensors tensors;
+  BatchNormParameters parameters;
+  /// As many elements as their parameters have; null for those that are constants.
+  void* grad_weight;
+  void* grad_bias;
+  void* grad_alpha;
+  void* grad_beta;
+  /// [2, channels] in the type of the arithmetic; null where the statistics are constants.
+  void* means;
+  /// 4 * plan.sums() doubles.
   double* workspace;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "ops/cuda/arguments.h"
 #include "ops/cuda/backward_columns.cuh"
@@ -10,22 +11,31 @@
 
 namespace mpelu::cuda {
 
-template <typename scalar_t, typename param_t, int N, typename Launch>
-void launch_sums(const BackwardArguments& arguments, const BackwardPlan& plan,
-                 const SumOutput<param_t>& output, Launch& launch) {
-  using View = ParameterView<param_t, Arithmetic<scalar_t>>;
-  const auto start = [&](auto kernel, const auto& geometry) {
+/// kRows and kColumns are the elements of an access in either kind of plan.
+template <typename scalar_t, int kRows, int kColumns, typename View, typename Output,
+          typename Launch>
+void launch_sums(const BackwardTensors& tensors, const BackwardPlan& plan, const View& view,
+                 const Output& output, Launch& launch) {
+  const auto start = [&]<int N>(auto kernel, const auto& geometry, std::integral_constant<int, N>) {
     launch(kernel, plan.blocks(), plan.threads,
-           static_cast<const Pack<scalar_t, N>*>(arguments.grad_output),
-           static_cast<const Pack<scalar_t, N>*>(arguments.input),
-           static_cast<Pack<scalar_t, N>*>(arguments.grad_input), geometry, View(arguments.alpha),
-           View(arguments.beta), output);
+           static_cast<const Pack<scalar_t, N>*>(tensors.grad_output),
+           static_cast<const Pack<scalar_t, N>*>(tensors.input),
+           static_cast<Pack<scalar_t, N>*>(tensors.grad_input), geometry, view, output);
   };
   if (plan.reduction == BackwardPlan::Reduction::Rows) {
-    start(backward_rows_kernel<scalar_t, param_t, N>, RowsGeometry(arguments.layout, plan));
+    start(backward_rows_kernel<scalar_t, View, Output, kRows>, RowsGeometry(tensors.layout, plan),
+          std::integral_constant<int, kRows>());
   } else {
-    start(backward_columns_kernel<scalar_t, param_t, N>, ColumnsGeometry(arguments.layout, plan));
+    start(backward_columns_kernel<scalar_t, View, Output, kColumns>,
+          ColumnsGeometry(tensors.layout, plan), std::integral_constant<int, kColumns>());
   }
+}
+
+template <typename param_t, int K, typename Launch>
+void launch_finish(const SumInputs<param_t, K>& parameters, const BackwardPlan& plan,
+                   Launch& launch) {
+  launch(backward_finish_kernel<param_t, K>, parameters.elements(),
+         block_threads(plan.sums() / parameters.fewest_elements()), parameters);
 }
 
 template <typename scalar_t, typename param_t, typename Launch>
@@ -36,20 +46,19 @@ void launch_backward(const BackwardArguments& arguments, const BackwardPlan& pla
   const SumOutput<param_t> output{alpha_sums, beta_sums,
                                   static_cast<param_t*>(arguments.grad_alpha),
                                   static_cast<param_t*>(arguments.grad_beta)};
+  const ActivationView<param_t, Arithmetic<scalar_t>> view(arguments.alpha, arguments.beta);
   if (plan.elements_per_access == 1) {
-    launch_sums<scalar_t, param_t, 1>(arguments, plan, output, launch);
+    launch_sums<scalar_t, 1, 1>(arguments.tensors, plan, view, output, launch);
   } else {
-    launch_sums<scalar_t, param_t, kAccessBytes / sizeof(scalar_t)>(arguments, plan, output,
-                                                                    launch);
+    constexpr int kWidest = kAccessBytes / sizeof(scalar_t);
+    launch_sums<scalar_t, kWidest, kWidest>(arguments.tensors, plan, view, output, launch);
   }
   if (alpha_sums == nullptr) {
     return;
   }
   const SumInput<param_t> alpha(plan, alpha_sums, arguments.grad_alpha, arguments.alpha.count);
   const SumInput<param_t> beta(plan, beta_sums, arguments.grad_beta, arguments.beta.count);
-  const int64_t fewest = has_beta ? std::min(alpha.count, beta.count) : alpha.count;
-  launch(backward_finish_kernel<param_t>, int64_t{alpha.count} + beta.count,
-         block_threads(plan.sums() / fewest), alpha, beta);
+  launch_finish(SumInputs<param_t, 2>{{alpha, beta}}, plan, launch);
 }
 
 }  // namespace mpelu::cuda

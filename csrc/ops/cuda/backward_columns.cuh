@@ -30,15 +30,12 @@ struct ColumnsGeometry {
 
 /// A block takes one split of a tile, some columns side by side; a thread keeps a sum for each of
 /// its N columns. Two blocks to a multiprocessor are the least that hide the latency of memory.
-template <typename scalar_t, typename param_t, int N>
+template <typename scalar_t, typename View, typename Output, int N>
 __global__ void __launch_bounds__(kBackwardThreads, 2)
     backward_columns_kernel(const Pack<scalar_t, N>* __restrict__ grad_output,
                             const Pack<scalar_t, N>* __restrict__ input,
                             Pack<scalar_t, N>* __restrict__ grad_input, ColumnsGeometry geometry,
-                            ParameterView<param_t, Arithmetic<scalar_t>> alpha,
-                            ParameterView<param_t, Arithmetic<scalar_t>> beta,
-                            SumOutput<param_t> output) {
-  using V = Arithmetic<scalar_t>;
+                            View view, Output output) {
   using Round = BackwardRound<scalar_t, N>;
   const uint32_t split = blockIdx.x / geometry.tiles;
   const int64_t tile = blockIdx.x - split * geometry.tiles;
@@ -46,21 +43,20 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
   const int x = threadIdx.x - y * geometry.width;
   const int64_t column = tile * geometry.width + x;
   const bool inside = column < geometry.columns;
-  alpha.read_shared();
-  beta.read_shared();
-  math::Channel<V> channels[N];
+  view.read_shared();
+  typename View::Channel channels[N];
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     const auto channel =
         static_cast<int>(geometry.inner.divide(inside ? column * N + i : 0).quotient);
-    channels[i] = {alpha[channel], {beta[channel]}};
+    channels[i] = view[channel];
   }
 
   const int64_t begin = split * geometry.split_length;
   const int64_t limit = begin + geometry.split_length;
   const int64_t last = limit < geometry.outer ? limit : geometry.outer;
   const int64_t end = inside ? last : begin;
-  Sums<double> totals[N] = {};
+  typename View::template Sums<double> totals[N] = {};
   for (int64_t first = begin + y; first < end; first += geometry.height * Round::kUnroll) {
     Round round;
 #pragma unroll
@@ -72,9 +68,11 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
     for (int i = 0; i < N; ++i) {
       totals[i] += round.compute(i, channels[i]);
     }
+    if constexpr (View::kWritesGradInput) {
 #pragma unroll
-    for (int u = 0; u < Round::kUnroll; ++u) {
-      round.store(u, grad_input);
+      for (int u = 0; u < Round::kUnroll; ++u) {
+        round.store(u, grad_input);
+      }
     }
   }
 
@@ -82,8 +80,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
   if (inside && y == 0) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      output.store((split * geometry.columns + column) * N + i,
-                   math::parameter_gradients(totals[i], channels[i].alpha));
+      output.store((split * geometry.columns + column) * N + i, totals[i], channels[i]);
     }
   }
 }

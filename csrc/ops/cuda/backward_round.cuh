@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "math/mpelu.h"
+#include "math/batch_norm.h"
 #include "ops/cuda/element.cuh"
 #include "ops/cuda/geometry.h"
 #include "ops/cuda/reduce.cuh"
@@ -15,8 +15,8 @@ class BackwardRound {
  public:
   static constexpr int kUnroll = unroll(N);
 
-  /// Starts access u, at `offset`. One that does not exist gives nothing to alpha and beta,
-  /// whatever they are: its input is above zero.
+  /// Starts access u, at `offset`. One that does not exist has an input above zero, which gives
+  /// nothing to alpha and beta, whatever they are.
   __device__ void load(int u, const Pack<scalar_t, N>* grad_output, const Pack<scalar_t, N>* input,
                        int64_t offset, bool exists) {
     offsets_[u] = offset;
@@ -26,15 +26,29 @@ class BackwardRound {
   }
 
   /// Computes the gradients of element i of every access, which are of one channel: the input's are
-  /// kept, what they give to alpha's and beta's is returned.
+  /// kept, what they give to the parameters' is returned.
   template <typename V>
-  __device__ Sums<V> compute(int i, const math::Channel<V>& channel) {
-    Sums<V> sums{};
+  __device__ math::Sums<V> compute(int i, const math::Channel<V>& channel) {
+    math::Sums<V> sums{};
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       scalar_t& grad = grads_[u].values[i];
       grad =
           narrow<scalar_t>(math::backward(widen(grad), widen(inputs_[u].values[i]), channel, sums));
+    }
+    return sums;
+  }
+
+  /// Of a batch norm, to whose sums every element gives: only those that exist. The gradients of
+  /// the input need all of the sums first.
+  template <typename V>
+  __device__ math::BatchNormSums<V> compute(int i, const math::BatchNorm<V>& channel) {
+    math::BatchNormSums<V> sums{};
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (exists_[u]) {
+        math::backward(widen(grads_[u].values[i]), widen(inputs_[u].values[i]), channel, sums);
+      }
     }
     return sums;
   }

@@ -23,27 +23,24 @@ struct RowsGeometry {
 };
 
 /// A block takes one split of one channel: its rows as if they were one after another.
-template <typename scalar_t, typename param_t, int N>
+template <typename scalar_t, typename View, typename Output, int N>
 __global__ void __launch_bounds__(kBackwardThreads)
     backward_rows_kernel(const Pack<scalar_t, N>* __restrict__ grad_output,
                          const Pack<scalar_t, N>* __restrict__ input,
                          Pack<scalar_t, N>* __restrict__ grad_input, RowsGeometry geometry,
-                         ParameterView<param_t, Arithmetic<scalar_t>> alpha,
-                         ParameterView<param_t, Arithmetic<scalar_t>> beta,
-                         SumOutput<param_t> output) {
+                         View view, Output output) {
   using V = Arithmetic<scalar_t>;
   using Round = BackwardRound<scalar_t, N>;
   const auto channels = static_cast<uint32_t>(geometry.channels);
   const uint32_t split = blockIdx.x / channels;
   const uint32_t index = blockIdx.x - split * channels;
-  alpha.read_shared();
-  beta.read_shared();
-  const math::Channel channel{alpha[index], {beta[index]}};
+  view.read_shared();
+  const auto channel = view[index];
 
   const int64_t begin = split * geometry.split_length;
   const int64_t limit = begin + geometry.split_length;
   const int64_t end = limit < geometry.length ? limit : geometry.length;
-  Sums<double> total[1] = {};
+  typename View::template Sums<double> total[1] = {};
   for (int64_t first = begin + threadIdx.x; first < end; first += blockDim.x * Round::kUnroll) {
     Round round;
 #pragma unroll
@@ -54,21 +51,23 @@ __global__ void __launch_bounds__(kBackwardThreads)
       round.load(u, grad_output, input, access + rows_between * geometry.row_length.divisor(),
                  access < end);
     }
-    Sums<V> sums{};
+    typename View::template Sums<V> sums{};
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       sums += round.compute(i, channel);
     }
     total[0] += sums;
+    if constexpr (View::kWritesGradInput) {
 #pragma unroll
-    for (int u = 0; u < Round::kUnroll; ++u) {
-      round.store(u, grad_input);
+      for (int u = 0; u < Round::kUnroll; ++u) {
+        round.store(u, grad_input);
+      }
     }
   }
 
   reduce_block<kBackwardThreads>(total, 1, blockDim.x);
   if (threadIdx.x == 0) {
-    output.store(blockIdx.x, math::parameter_gradients(total[0], channel.alpha));
+    output.store(blockIdx.x, total[0], channel);
   }
 }
 

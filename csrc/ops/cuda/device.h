@@ -5,24 +5,7 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
-#include "ops/cuda/arguments.h"
-
-// Between torch and the kernels, which know nothing of it.
 namespace mpelu::cuda {
-
-/// The kernels' name for one of the dtypes that check_input lets pass.
-inline DType to_dtype(at::ScalarType dtype) {
-  switch (dtype) {
-    case at::kDouble:
-      return DType::Float64;
-    case at::kFloat:
-      return DType::Float32;
-    case at::kHalf:
-      return DType::Float16;
-    default:
-      return DType::BFloat16;
-  }
-}
 
 /// Calls launch(arguments..., stream) on tensor's device and its current stream.
 template <typename Launch, typename... Arguments>

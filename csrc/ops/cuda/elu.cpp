@@ -2,6 +2,7 @@
 #include <torch/library.h>
 
 #include "ops/cuda/device.h"
+#include "ops/cuda/dtype.h"
 #include "ops/cuda/elu_kernels.h"
 #include "ops/cuda/mpelu_kernels.h"
 #include "ops/dense.h"

@@ -1,3 +1,4 @@
+#include "ops/cuda/dispatch.cuh"
 #include "ops/cuda/elu_backward.cuh"
 #include "ops/cuda/elu_kernels.h"
 #include "ops/cuda/launch.cuh"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <limits>
 
 #include "math/real.h"
 #include "ops/layout.h"
@@ -36,10 +37,13 @@ constexpr int64_t kShortestRowBytes = 64;
 /// Fewest elements of a column for which a sum per column (not per channel) is worth its memory.
 constexpr int64_t kShortestColumn = 32;
 
+/// Columns of a thread in batch norm's backward, which has more numbers for each.
+constexpr int64_t kBatchNormColumns = 4;
+
 inline int64_t ceil_divide(int64_t n, int64_t d) { return (n + d - 1) / d; }
 
-/// How mpelu_backward runs. Each block reduces a part of the tensor to sums, one for each column of
-/// the tensor seen as [outer, columns]; there are `splits` sums to a column.
+/// How a backward takes its sums. Each block reduces a part of the tensor to sums, one for each
+/// column of the tensor seen as [outer, columns]; there are `splits` sums to a column.
 struct BackwardPlan {
   enum class Reduction {
     /// A block owns a part of one channel: [outer, inner] with rows that are apart in memory.
@@ -121,17 +125,20 @@ bool are_aligned(const Pointers*... pointers) {
   return ((reinterpret_cast<uintptr_t>(pointers) % kAccessBytes == 0) && ...);
 }
 
-/// The plan for a tensor of at least one element; aligned says that all its pointers are.
-inline BackwardPlan plan_backward(const Layout& layout, int64_t element_size, bool aligned) {
+/// The plan for a tensor of at least one element; aligned says that all its pointers are. A thread
+/// gets no more than most_columns columns: it has the parameters and sums of each in registers.
+inline BackwardPlan plan_backward(const Layout& layout, int64_t element_size, bool aligned,
+                                  int64_t most_columns = std::numeric_limits<int64_t>::max()) {
   const int64_t widest = kAccessBytes / element_size;
+  const int64_t widest_columns = std::min(widest, most_columns);
   const int64_t columns = layout.channels * layout.inner;
   const bool wide_rows = aligned && layout.inner % widest == 0;
-  const bool wide_columns = aligned && columns % widest == 0;
+  const bool wide_columns = aligned && columns % widest_columns == 0;
 
   const bool by_columns = layout.inner * element_size < kShortestRowBytes
                               ? layout.channels > 1
                               : !wide_rows && wide_columns && layout.outer >= kShortestColumn;
-  return by_columns ? detail::plan_columns(layout, wide_columns ? widest : 1)
+  return by_columns ? detail::plan_columns(layout, wide_columns ? widest_columns : 1)
                     : detail::plan_rows(layout, wide_rows ? widest : 1);
 }
 

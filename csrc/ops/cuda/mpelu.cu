@@ -1,4 +1,5 @@
 #include "ops/cuda/backward.cuh"
+#include "ops/cuda/dispatch.cuh"
 #include "ops/cuda/forward.cuh"
 #include "ops/cuda/launch.cuh"
 #include "ops/cuda/mpelu_kernels.h"

@@ -2,12 +2,13 @@
 
 #include <cstdint>
 
+#include "math/mpelu.h"
 #include "ops/cuda/arguments.h"
 #include "ops/cuda/element.cuh"
 
 namespace mpelu::cuda {
 
-/// alpha or beta in the kernels, read in the type V of the arithmetic.
+/// A parameter in the kernels, read in the type V of the arithmetic.
 template <typename param_t, typename V>
 class ParameterView {
  public:
@@ -32,6 +33,31 @@ class ParameterView {
   const param_t* data_;
   V value_;
   bool shared_;
+};
+
+/// The channels of an activation.
+template <typename param_t, typename V>
+class ActivationView {
+ public:
+  using Channel = math::Channel<V>;
+  template <typename T>
+  using Sums = math::Sums<T>;
+
+  /// An element's gradient does not depend on the others.
+  static constexpr bool kWritesGradInput = true;
+
+  ActivationView(const Parameter& alpha, const Parameter& beta) : alpha_(alpha), beta_(beta) {}
+
+  __device__ void read_shared() {
+    alpha_.read_shared();
+    beta_.read_shared();
+  }
+
+  __device__ Channel operator[](int channel) const { return {alpha_[channel], {beta_[channel]}}; }
+
+ private:
+  ParameterView<param_t, V> alpha_;
+  ParameterView<param_t, V> beta_;
 };
 
 }  // namespace mpelu::cuda

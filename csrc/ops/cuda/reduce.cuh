@@ -2,17 +2,26 @@
 
 #include <cstdint>
 
-#include "math/mpelu.h"
+#include "math/batch_norm.h"
 #include "ops/cuda/element.cuh"
 
 namespace mpelu::cuda {
 
+using math::BatchNormSums;
 using math::Sums;
 
 template <typename T, typename U>
 __device__ Sums<T>& operator+=(Sums<T>& sums, const Sums<U>& other) {
   sums.alpha += other.alpha;
   sums.beta += other.beta;
+  return sums;
+}
+
+template <typename T, typename U>
+__device__ BatchNormSums<T>& operator+=(BatchNormSums<T>& sums, const BatchNormSums<U>& other) {
+  sums.activation += other.activation;
+  sums.grad += other.grad;
+  sums.grad_x += other.grad_x;
   return sums;
 }
 
@@ -52,7 +61,10 @@ struct SumOutput {
   param_t* grad_alpha;
   param_t* grad_beta;
 
-  __device__ void store(int64_t place, const Sums<double>& sums) const {
+  template <typename V>
+  __device__ void store(int64_t place, const Sums<double>& totals,
+                        const math::Channel<V>& channel) const {
+    const auto sums = math::parameter_gradients(totals, channel.alpha);
     if (alpha_sums != nullptr) {
       alpha_sums[place] = sums.alpha;
     } else {

@@ -177,6 +177,8 @@ CATCH_TEST_CASE("batch_norm_mpelu names the argument that it cannot use", "[ops]
            Case{"alpha to have 1 element", {x, none, none, none, none, four, none, true}},
            Case{"beta to have 1 element", {x, none, none, none, none, three, four, true}},
            Case{"running_mean and running_var", {x, none, none, none, none, three, none, false}},
+           Case{"both running_mean and running_var or neither, got None for running_var",
+                {x, none, none, three, none, three, none, true}},
            Case{"more than 1 value",
                 {x.slice(0, 0, 1).slice(2, 0, 1), none, none, none, none, three, none, true}},
        }) {

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <numeric>
 #include <random>
+#include <ranges>
 #include <stdexcept>
 #include <vector>
 
@@ -14,7 +16,8 @@
 ///
 /// The threads of a block take turns as coroutines, each up to its next barrier; blocks and turns
 /// are in an order that a seed decides. A result that depends on the order shows a missing barrier
-/// or two blocks that touch the same memory.
+/// or two blocks that touch the same memory. Where the first thread of a block meets no barrier,
+/// the others need no coroutines and are called one after another.
 #define __global__
 #define __device__
 #define __shared__ static
@@ -27,13 +30,19 @@ struct Index {
 };
 
 struct Thread {
-  enum class State { Ready, Waiting, Done };
+  enum class State { Waiting, Done };
 
-  State state = State::Ready;
-  ucontext_t context;
-  std::unique_ptr<char[]> stack = std::make_unique_for_overwrite<char[]>(kStackBytes);
+  Thread() {
+    getcontext(&context);
+    context.uc_stack.ss_sp = stack.get();
+    context.uc_stack.ss_size = kStackBytes;
+  }
 
   static constexpr size_t kStackBytes = 64 * 1024;
+
+  std::unique_ptr<char[]> stack = std::make_unique_for_overwrite<char[]>(kStackBytes);
+  ucontext_t context;
+  State state = State::Waiting;
 };
 
 /// The block that runs. There is only one, in use for all: what costs time are the stacks.
@@ -44,32 +53,45 @@ class Block {
   void run(int size, std::mt19937& random, const Function& function);
 
   /// From within a thread: goes on once all other threads are here too.
-  void barrier() { yield(Thread::State::Waiting); }
+  void barrier() {
+    if (!in_turns_) {
+      throw std::logic_error(kLostThread);
+    }
+    yield(Thread::State::Waiting);
+  }
 
  private:
+  static constexpr auto kLostThread = "a thread waits at a barrier that another one never reaches";
+
   template <typename Function>
   static void enter();
 
-  void yield(Thread::State state) {
-    threads_[current_].state = state;
-    swapcontext(&threads_[current_].context, &scheduler_);
-  }
+  /// Runs the threads order_[begin], ..., order_[end - 1], each up to its next barrier.
+  template <typename Function>
+  void start(size_t begin, size_t end);
+  void resume(size_t begin, size_t end);
+
+  /// Goes on with the thread whose turn is next.
+  void yield(Thread::State state);
 
   /// Whether all threads are done. None may be while another one waits.
-  bool done(int size) const {
-    const auto count =
-        std::count_if(threads_.begin(), threads_.begin() + size,
-                      [](const auto& thread) { return thread.state == Thread::State::Done; });
-    if (count != 0 && count != size) {
-      throw std::logic_error("a thread waits at a barrier that another one never reaches");
+  bool done() const {
+    const auto count = std::count_if(order_.begin(), order_.end(), [this](int index) {
+      return threads_[index].state == Thread::State::Done;
+    });
+    if (count != 0 && count != static_cast<int64_t>(order_.size())) {
+      throw std::logic_error(kLostThread);
     }
-    return count == size;
+    return count != 0;
   }
 
-  std::vector<Thread> threads_;
+  std::deque<Thread> threads_;  // a context must stay where it is
   ucontext_t scheduler_;
   const void* function_ = nullptr;
-  int current_ = 0;
+  std::vector<int> order_;
+  size_t turn_ = 0;
+  size_t end_ = 0;
+  bool in_turns_ = true;
 };
 
 inline Block block;
@@ -89,26 +111,58 @@ void Block::enter() {
 }
 
 template <typename Function>
-void Block::run(int size, std::mt19937& random, const Function& function) {
-  threads_.resize(std::max<size_t>(threads_.size(), size));
-  function_ = &function;
-  for (int i = 0; i < size; ++i) {
-    Thread& thread = threads_[i];
-    getcontext(&thread.context);
-    thread.context.uc_stack.ss_sp = thread.stack.get();
-    thread.context.uc_stack.ss_size = Thread::kStackBytes;
-    makecontext(&thread.context, &Block::enter<Function>, 0);
+void Block::start(size_t begin, size_t end) {
+  for (size_t turn = begin; turn < end; ++turn) {
+    makecontext(&threads_[order_[turn]].context, &Block::enter<Function>, 0);
   }
-  std::vector<int> order(size);
-  std::iota(order.begin(), order.end(), 0);
-  do {
-    std::shuffle(order.begin(), order.end(), random);
-    for (const int index : order) {
-      current_ = index;
+  resume(begin, end);
+}
+
+inline void Block::resume(size_t begin, size_t end) {
+  if (begin < end) {
+    turn_ = begin;
+    end_ = end;
+    threadIdx.x = static_cast<unsigned>(order_[begin]);
+    swapcontext(&scheduler_, &threads_[order_[begin]].context);
+  }
+}
+
+inline void Block::yield(Thread::State state) {
+  Thread& thread = threads_[order_[turn_++]];
+  thread.state = state;
+  if (turn_ < end_) {
+    threadIdx.x = static_cast<unsigned>(order_[turn_]);
+    swapcontext(&thread.context, &threads_[order_[turn_]].context);
+  } else {
+    swapcontext(&thread.context, &scheduler_);
+  }
+}
+
+template <typename Function>
+void Block::run(int size, std::mt19937& random, const Function& function) {
+  if (threads_.size() < static_cast<size_t>(size)) {
+    threads_.resize(size);
+  }
+  function_ = &function;
+  order_.resize(size);
+  std::iota(order_.begin(), order_.end(), 0);
+  std::shuffle(order_.begin(), order_.end(), random);
+
+  in_turns_ = true;
+  start<Function>(0, 1);
+  if (threads_[order_.front()].state == Thread::State::Done) {
+    in_turns_ = false;
+    for (const int index : order_ | std::views::drop(1)) {
       threadIdx.x = static_cast<unsigned>(index);
-      swapcontext(&scheduler_, &threads_[index].context);
+      function();
     }
-  } while (!done(size));
+    return;
+  }
+  start<Function>(1, order_.size());
+  while (!done()) {
+    std::shuffle(order_.begin(), order_.end(), random);
+    resume(0, order_.size());
+  }
 }
 
 /// Stands in for mpelu::cuda::Launch.

@@ -18,6 +18,8 @@ void for_each_plan(const Function& function) {
           for (const bool aligned : {false, true}) {
             const Layout layout{outer, channels, inner};
             function(layout, element_size, cuda::plan_backward(layout, element_size, aligned));
+            function(layout, element_size,
+                     cuda::plan_backward(layout, element_size, aligned, cuda::kBatchNormColumns));
           }
         }
       }
@@ -70,13 +72,17 @@ CATCH_TEST_CASE("a plan reads 16 bytes at a time where rows or columns and point
   for_each_plan([&](const Layout& layout, int64_t element_size, const BackwardPlan& plan) {
     const int64_t pitch = plan.reduction == Reduction::Rows ? layout.inner : plan.columns;
     count.expect(pitch % plan.elements_per_access == 0);
-    count.expect(plan.elements_per_access == 1 || plan.elements_per_access * element_size == 16);
+    count.expect(plan.elements_per_access == 1 || plan.elements_per_access * element_size == 16 ||
+                 (plan.reduction == Reduction::Columns &&
+                  plan.elements_per_access == cuda::kBatchNormColumns));
   });
   CATCH_CHECK(count.wrong == 0);
   CATCH_CHECK(cuda::plan_backward({64, 16, 1024}, 4, true).elements_per_access == 4);
   CATCH_CHECK(cuda::plan_backward({64, 16, 1024}, 4, false).elements_per_access == 1);
   CATCH_CHECK(cuda::plan_backward({65536, 16, 1}, 2, true).elements_per_access == 8);
   CATCH_CHECK(cuda::plan_backward({64, 2048, 49}, 4, true).elements_per_access == 4);
+  CATCH_CHECK(cuda::plan_backward({65536, 16, 1}, 2, true, 4).elements_per_access == 4);
+  CATCH_CHECK(cuda::plan_backward({64, 16, 1024}, 2, true, 4).elements_per_access == 8);
 }
 
 CATCH_TEST_CASE("the layouts of networks get the reduction that reads them in order", "[cuda]") {

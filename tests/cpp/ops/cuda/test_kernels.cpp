@@ -1,36 +1,18 @@
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
-
 #include <cmath>
 
 #include "../../catch.h"
-#include "buffer.h"
 #include "emulation.h"
 #include "ops/cuda/backward.cuh"
 #include "ops/cuda/elu_backward.cuh"
 #include "ops/cuda/forward.cuh"
+#include "samples.h"
 
 // The kernels, run on the CPU, against loops in float64. The GPU's own tests are in tests/python.
 
 using namespace mpelu;
+using namespace emulation;
 
 namespace {
-
-/// Calls function<scalar_t, param_t>() for the dtypes of a tensor and its parameters.
-template <typename Function>
-void for_each_dtype(const Function& function) {
-  function.template operator()<double, double>();
-  function.template operator()<float, float>();
-  function.template operator()<c10::Half, c10::Half>();
-  function.template operator()<c10::Half, float>();
-  function.template operator()<c10::BFloat16, c10::BFloat16>();
-  function.template operator()<c10::BFloat16, float>();
-}
-
-template <typename T>
-double epsilon() {
-  return static_cast<double>(std::numeric_limits<T>::epsilon());
-}
 
 /// What the arithmetic of an element may be off by, relative to it.
 template <typename T>
@@ -46,17 +28,6 @@ struct Case {
   bool beta_shared = false;
   bool has_beta = true;
 };
-
-template <typename T>
-Buffer<T> random_buffer(int64_t size, int64_t offset, double low, double high,
-                        std::mt19937& random) {
-  std::uniform_real_distribution<double> distribution(low, high);
-  Buffer<T> buffer(size, offset);
-  for (int64_t i = 0; i < size; ++i) {
-    buffer[i] = static_cast<T>(distribution(random));
-  }
-  return buffer;
-}
 
 template <typename scalar_t, typename param_t>
 struct Inputs {
@@ -84,13 +55,6 @@ struct Inputs {
   Buffer<param_t> beta;
   bool has_beta;
 };
-
-template <typename T>
-bool is_close(T actual, double expected, double error) {
-  const auto smallest = static_cast<double>(std::numeric_limits<T>::denorm_min());
-  return std::abs(static_cast<double>(actual) - expected) <=
-         error + epsilon<T>() * std::abs(expected) + smallest;
-}
 
 template <typename scalar_t, typename param_t>
 void check_forward(const Case& c) {
@@ -125,10 +89,7 @@ struct Gradients {
         cuda::are_aligned(inputs.grad_output.data(), inputs.input.data(), input.data());
     const auto plan = cuda::plan_backward(c.layout, sizeof(scalar_t), aligned);
     cuda::BackwardArguments arguments{};
-    arguments.layout = c.layout;
-    arguments.grad_output = inputs.grad_output.data();
-    arguments.input = inputs.input.data();
-    arguments.grad_input = input.data();
+    arguments.tensors = {c.layout, inputs.grad_output.data(), inputs.input.data(), input.data()};
     arguments.alpha = inputs.alpha_parameter();
     arguments.beta = inputs.beta_parameter();
     arguments.grad_alpha = alpha.data();
@@ -211,11 +172,6 @@ void check(const Case& c) {
   check_forward<scalar_t, param_t>(c);
   check_backward<scalar_t, param_t>(c);
 }
-
-/// Shapes that take several blocks: rows and columns, in one split and in many, aligned and odd.
-constexpr Layout kLargeLayouts[] = {{1, 1, 20001}, {1, 1, 40000}, {3, 2, 12000}, {10, 3, 1023},
-                                    {40, 8, 49},   {33, 8, 196},  {9000, 3, 1},  {2048, 16, 1},
-                                    {300, 40, 4},  {200, 260, 1}, {1, 300, 7},   {2, 60, 33}};
 
 }  // namespace
 

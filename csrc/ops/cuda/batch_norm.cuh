@@ -1,0 +1,229 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "math/batch_norm.h"
+#include "ops/cuda/arguments.h"
+#include "ops/cuda/backward.cuh"
+#include "ops/cuda/element.cuh"
+#include "ops/cuda/forward.cuh"
+#include "ops/cuda/geometry.h"
+#include "ops/cuda/parameter.cuh"
+
+// Batch norm and the activation in one. The forward is the activation's own kernel with other
+// channels. The backward has a pass for the sums and one for the gradient of the input, which
+// depends on them.
+namespace mpelu::cuda {
+
+/// A thread takes a channel.
+template <typename stat_t>
+__global__ void __launch_bounds__(kForwardThreads)
+    statistics_kernel(const stat_t* __restrict__ from_mean, const stat_t* __restrict__ from_var,
+                      Arithmetic<stat_t>* __restrict__ mean,
+                      Arithmetic<stat_t>* __restrict__ invstd, int64_t channels,
+                      Arithmetic<stat_t> eps) {
+  const int64_t channel = int64_t{blockIdx.x} * kForwardThreads + threadIdx.x;
+  if (channel < channels) {
+    mean[channel] = widen(from_mean[channel]);
+    invstd[channel] = 1 / std::sqrt(widen(from_var[channel]) + eps);
+  }
+}
+
+template <typename stat_t, typename Launch>
+void launch_statistics(const StatisticsArguments& arguments, Launch& launch) {
+  using V = Arithmetic<stat_t>;
+  launch(statistics_kernel<stat_t>, ceil_divide(arguments.channels, kForwardThreads),
+         kForwardThreads, static_cast<const stat_t*>(arguments.from_mean),
+         static_cast<const stat_t*>(arguments.from_var), static_cast<V*>(arguments.mean),
+         static_cast<V*>(arguments.invstd), arguments.channels, static_cast<V>(arguments.eps));
+}
+
+/// The channels of a batch norm with its activation.
+template <typename param_t, typename V>
+class BatchNormView {
+ public:
+  using Channel = math::BatchNorm<V>;
+  template <typename T>
+  using Sums = math::BatchNormSums<T>;
+
+  static constexpr bool kWritesGradInput = false;
+
+  explicit BatchNormView(const BatchNormParameters& parameters)
+      : mean_(static_cast<const V*>(parameters.mean)),
+        invstd_(static_cast<const V*>(parameters.invstd)),
+        weight_(parameters.weight),
+        bias_(parameters.bias),
+        activation_(parameters.alpha, parameters.beta) {}
+
+  __device__ void read_shared() { activation_.read_shared(); }
+
+  __device__ Channel operator[](int channel) const {
+    return {mean_[channel], invstd_[channel] * weight_[channel], bias_[channel],
+            activation_[channel]};
+  }
+
+ private:
+  const V* mean_;
+  const V* invstd_;
+  ParameterView<param_t, V> weight_;
+  ParameterView<param_t, V> bias_;
+  ActivationView<param_t, V> activation_;
+};
+
+/// Where the sums of a batch norm's backward go: four times [splits, columns] in the workspace.
+struct BatchNormSumOutput {
+  double* alpha;
+  double* beta;
+  double* grad;
+  double* grad_x;
+
+  BatchNormSumOutput(double* workspace, int64_t sums)
+      : alpha(workspace),
+        beta(workspace + sums),
+        grad(workspace + 2 * sums),
+        grad_x(workspace + 3 * sums) {}
+
+  template <typename V>
+  __device__ void store(int64_t place, const math::BatchNormSums<double>& totals,
+                        const math::BatchNorm<V>& channel) const {
+    const auto sums = math::parameter_gradients(totals.activation, channel.activation.alpha);
+    alpha[place] = sums.alpha;
+    beta[place] = sums.beta;
+    grad[place] = totals.grad;
+    grad_x[place] = totals.grad_x;
+  }
+};
+
+/// The channels of the second pass of the backward.
+template <typename param_t, typename V>
+class InputGradientView {
+ public:
+  struct Channel {
+    math::BatchNorm<V> batch_norm;
+    math::InputGradient<V> through_statistics;
+  };
+
+  /// means has what math::InputGradient needs of each channel but for the scale, [2, channels];
+  /// null where the statistics do not depend on the input.
+  InputGradientView(const BatchNormParameters& parameters, const void* means, int64_t channels)
+      : batch_norm_(parameters), means_(static_cast<const V*>(means)), channels_(channels) {}
+
+  __device__ void read_shared() { batch_norm_.read_shared(); }
+
+  __device__ Channel operator[](int channel) const {
+    const auto batch_norm = batch_norm_[channel];
+    if (means_ == nullptr) {
+      return {batch_norm, {}};
+    }
+    return {batch_norm,
+            {batch_norm.mean, batch_norm.scale * means_[channel],
+             batch_norm.scale * means_[channels_ + channel]}};
+  }
+
+  /// Without statistics not even an infinite x takes part.
+  __device__ V input_gradient(V grad, V x, const Channel& channel) const {
+    const V scaled = channel.batch_norm.scale * grad;
+    return means_ == nullptr ? scaled : math::input_gradient(scaled, x, channel.through_statistics);
+  }
+
+ private:
+  BatchNormView<param_t, V> batch_norm_;
+  const V* means_;
+  int64_t channels_;
+};
+
+/// The gradient of the input, elementwise in memory order; `length` is in accesses. Each holds
+/// registers of two tensors, and so half as many are in flight as in the forward.
+template <typename scalar_t, typename View, int N>
+__global__ void __launch_bounds__(kForwardThreads)
+    input_gradient_kernel(const Pack<scalar_t, N>* __restrict__ grad_output,
+                          const Pack<scalar_t, N>* __restrict__ input,
+                          Pack<scalar_t, N>* __restrict__ grad_input, int64_t length,
+                          Channels channels, View view) {
+  using V = Arithmetic<scalar_t>;
+  constexpr int kUnroll = unroll(2 * N);
+  const int64_t first = int64_t{blockIdx.x} * (kForwardThreads * kUnroll) + threadIdx.x;
+
+  Pack<scalar_t, N> grads[kUnroll];
+  Pack<scalar_t, N> inputs[kUnroll];
+#pragma unroll
+  for (int u = 0; u < kUnroll; ++u) {
+    const int64_t access = first + u * kForwardThreads;
+    grads[u] = load(grad_output + access, access < length, narrow<scalar_t>(0.0f));
+    inputs[u] = load(input + access, access < length, narrow<scalar_t>(0.0f));
+  }
+  view.read_shared();
+#pragma unroll
+  for (int u = 0; u < kUnroll; ++u) {
+    const int64_t access = first + u * kForwardThreads;
+    for_each_neighbour<N>(access * N, channels, view, [&](int i, const auto& channel) {
+      const V x = widen(inputs[u].values[i]);
+      math::BatchNormSums<V> unused{};
+      const V grad = math::backward(widen(grads[u].values[i]), x, channel.batch_norm, unused);
+      grads[u].values[i] = narrow<scalar_t>(view.input_gradient(grad, x, channel));
+    });
+    if (access < length) {
+      grad_input[access] = grads[u];
+    }
+  }
+}
+
+template <typename scalar_t, int N, typename View, typename Launch>
+void launch_input_gradient(const BackwardTensors& tensors, const View& view, Launch& launch) {
+  const int64_t length = tensors.layout.numel() / N;
+  const int64_t block = kForwardThreads * unroll(2 * N);
+  const int64_t blocks = ceil_divide(length, block);
+  launch(input_gradient_kernel<scalar_t, View, N>, blocks, kForwardThreads,
+         static_cast<const Pack<scalar_t, N>*>(tensors.grad_output),
+         static_cast<const Pack<scalar_t, N>*>(tensors.input),
+         static_cast<Pack<scalar_t, N>*>(tensors.grad_input), length,
+         Channels(tensors.layout, blocks * block * N), view);
+}
+
+template <typename scalar_t, typename param_t, typename Launch>
+void launch_batch_norm_forward(const BatchNormForwardArguments& arguments, Launch& launch) {
+  const BatchNormView<param_t, Arithmetic<scalar_t>> view(arguments.parameters);
+  launch_forward<scalar_t>(arguments.layout, arguments.input, arguments.output, view, launch);
+}
+
+template <typename scalar_t, typename param_t, typename Launch>
+void launch_batch_norm_backward(const BatchNormBackwardArguments& arguments,
+                                const BackwardPlan& plan, Launch& launch) {
+  using V = Arithmetic<scalar_t>;
+  const auto& [layout, grad_output, input, grad_input] = arguments.tensors;
+  const auto& parameters = arguments.parameters;
+  const BatchNormView<param_t, V> view(parameters);
+  const BatchNormSumOutput output(arguments.workspace, plan.sums());
+  constexpr int kWidest = kAccessBytes / sizeof(scalar_t);
+  constexpr int kFew = std::min<int64_t>(kWidest, kBatchNormColumns);
+  if (plan.elements_per_access == 1) {
+    launch_sums<scalar_t, 1, 1>(arguments.tensors, plan, view, output, launch);
+  } else {
+    launch_sums<scalar_t, kWidest, kFew>(arguments.tensors, plan, view, output, launch);
+  }
+
+  const int64_t channels = layout.channels;
+  const double mean_factor = 1.0 / static_cast<double>(layout.outer * layout.inner);
+  const SumInput<param_t> alpha(plan, output.alpha, arguments.grad_alpha, parameters.alpha.count);
+  const SumInput<param_t> beta(plan, output.beta, arguments.grad_beta, parameters.beta.count);
+  SumInput<param_t> grad(plan, output.grad, arguments.grad_bias, channels);
+  SumInput<param_t> grad_x(plan, output.grad_x, arguments.grad_weight, channels);
+  grad_x.factors = static_cast<const V*>(parameters.invstd);
+  if (arguments.means != nullptr) {
+    auto* const means = static_cast<V*>(arguments.means);
+    grad = grad.with_means(means, mean_factor, channels);
+    grad_x = grad_x.with_means(means + channels, mean_factor, channels);
+  }
+  launch_finish(SumInputs<param_t, 4>{{alpha, beta, grad, grad_x}}, plan, launch);
+
+  const InputGradientView<param_t, V> gradient_view(parameters, arguments.means, channels);
+  if (layout.numel() % kFew == 0 && are_aligned(grad_output, input, grad_input)) {
+    launch_input_gradient<scalar_t, kFew>(arguments.tensors, gradient_view, launch);
+  } else {
+    launch_input_gradient<scalar_t, 1>(arguments.tensors, gradient_view, launch);
+  }
+}
+
+}  // namespace mpelu::cuda

@@ -30,5 +30,9 @@ build_cpp_tests
 ctest --test-dir "$BUILD" --output-on-failure
 say "a CMake project that uses the installed mpelu"
 test_cmake_consumer
+export MPELU_TEST_BIN=$BUILD/bin
 say "Python tests"
-MPELU_TEST_BIN=$BUILD/bin "$VENV_PYTHON" -m pytest "${EXTRA_ARGS[@]}"
+"$VENV_PYTHON" -m pytest "${EXTRA_ARGS[@]}"
+say "Python tests of the CUDA operators, emulated on the CPU"
+# Those that ARGS chooses may be none of them, which is status 5.
+"$VENV_PYTHON" -m pytest --emulate-cuda "${EXTRA_ARGS[@]}" || [[ $? == 5 && -n $ARGS ]]

@@ -1,4 +1,4 @@
-"""The C++ programs that Python tests run."""
+"""What Python tests have from the C++ tests' build."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def find_program(name: str) -> Path:
-    """The program ``name``, in the folder ``MPELU_TEST_BIN``; a test without it fails."""
+    """The file ``name`` in the folder ``MPELU_TEST_BIN``; a test without it fails."""
     folder = os.environ.get("MPELU_TEST_BIN")
     if folder is None:
         pytest.fail("MPELU_TEST_BIN is not set: it names the folder of the C++ tests (make test)")

@@ -3,7 +3,8 @@
 
 source "${BASH_SOURCE[0]%/*}/common.sh"
 
-readonly NEEDED_GB=10
+# The most that is in use at once, while pip unpacks; what pip keeps of its downloads comes on top.
+readonly NEEDED_GB=9
 
 # ---- what the machine must have -------------------------------------------------------------------
 

@@ -24,27 +24,27 @@ from mpelu import _library
 # Of a multiprocessor's 65,536 registers: with these it holds 1024 threads of the elementwise
 # kernels, 768 of the rows' and 512 of the columns', which together hide the latency of memory.
 MOST_REGISTERS = {
-    "forward_kernel of ActivationView": 64,
-    "forward_kernel of BatchNormView": 72,
-    "elu_backward_kernel": 64,
+    "elementwise_kernel of Forward of ActivationView": 64,
+    "elementwise_kernel of Forward of BatchNormView": 72,
+    "elementwise_kernel of EluBackward": 64,
+    "elementwise_kernel of InputGradient of InputGradientView": 96,
     "backward_rows_kernel of ActivationView": 80,
     "backward_rows_kernel of BatchNormView": 80,
     "backward_columns_kernel of ActivationView": 128,
     "backward_columns_kernel of BatchNormView": 128,
     "backward_finish_kernel": 64,
     "statistics_kernel": 64,
-    "input_gradient_kernel of InputGradientView": 104,
 }
 # Tensors that a kernel reads and writes element by element.
 READS_AND_WRITES = {
-    "forward_kernel of ActivationView": (1, 1),
-    "forward_kernel of BatchNormView": (1, 1),
-    "elu_backward_kernel": (2, 1),
+    "elementwise_kernel of Forward of ActivationView": (1, 1),
+    "elementwise_kernel of Forward of BatchNormView": (1, 1),
+    "elementwise_kernel of EluBackward": (2, 1),
+    "elementwise_kernel of InputGradient of InputGradientView": (2, 1),
     "backward_rows_kernel of ActivationView": (2, 1),
     "backward_rows_kernel of BatchNormView": (2, 0),
     "backward_columns_kernel of ActivationView": (2, 1),
     "backward_columns_kernel of BatchNormView": (2, 0),
-    "input_gradient_kernel of InputGradientView": (2, 1),
 }
 
 FUNCTION = re.compile(r"\s*Function *: *(\S+)|\s*Function (\S+):")
@@ -95,16 +95,16 @@ def dump(cuobjdump: str, *options: str) -> list[str]:
 
 
 def parse_symbol(symbol: str) -> Kernel:
-    """_ZN5mpelu4cuda19elu_backward_kernelIfLi4EEEv... -> elu_backward_kernel, f, 4
+    """_ZN5mpelu4cuda18elementwise_kernelIfNS0_11EluBackwardIfEELi4EEEv...
+    -> elementwise_kernel of EluBackward, f..., 4
 
     The number means nothing for the kernels that take their elements one by one.
     """
     match = re.match(r"_ZN5mpelu4cuda\d+(\w+?_kernel)I(\w+?)(?:Li(\d+)E)?EEv", symbol)
     assert match, f"{symbol} is no kernel of mpelu's"
     name, types, elements = match.groups()
-    if view := re.search(r"\d([A-Za-z]+View)I", types):
-        name += f" of {view[1]}"
-    return Kernel(name, types, int(elements or 1))
+    parts = re.findall(r"\d(Forward|EluBackward|InputGradient|[A-Z][A-Za-z]+View)I", types)
+    return Kernel(" of ".join([name, *parts]), types, int(elements or 1))
 
 
 @pytest.fixture(scope="module")
@@ -189,9 +189,9 @@ def test_wide_kernels_read_and_write_sixteen_bytes_at_a_time(
         opcodes = instructions[kernel]
         bits = access_bits(kernel)
         assert bits == 128 or (bits == 64 and kernel.elements_per_access == 4), kernel
-        tensors = 2 if kernel.name.startswith("input_gradient") else 1
-        in_flight = 2 if kernel.elements_per_access * tensors > 4 else 4
-        loads, stores = (count(opcodes, rf"{name}\.E.*\b{bits}\b") for name in ("LDG", "STG"))
         reads, writes = READS_AND_WRITES[kernel.name]
+        together = reads if kernel.name.startswith("elementwise") else 1
+        in_flight = 2 if kernel.elements_per_access * together > 4 else 4
+        loads, stores = (count(opcodes, rf"{name}\.E.*\b{bits}\b") for name in ("LDG", "STG"))
         assert loads >= reads * in_flight, f"{kernel}: {opcodes}"
         assert stores >= writes * in_flight, f"{kernel}: {opcodes}"

@@ -34,6 +34,8 @@ struct BackwardTensors {
   const void* grad_output;
   const void* input;
   void* grad_input;
+
+  bool are_aligned() const { return cuda::are_aligned(grad_output, input, grad_input); }
 };
 
 struct BackwardArguments {

@@ -32,10 +32,9 @@ void launch_sums(const BackwardTensors& tensors, const BackwardPlan& plan, const
 }
 
 template <typename param_t, int K, typename Launch>
-void launch_finish(const SumInputs<param_t, K>& parameters, const BackwardPlan& plan,
-                   Launch& launch) {
-  launch(backward_finish_kernel<param_t, K>, parameters.elements(),
-         block_threads(plan.sums() / parameters.fewest_elements()), parameters);
+void launch_finish(const AllSums<param_t, K>& all, const BackwardPlan& plan, Launch& launch) {
+  launch(backward_finish_kernel<param_t, K>, all.wanted(),
+         block_threads(plan.sums() / all.fewest_wanted()), all);
 }
 
 template <typename scalar_t, typename param_t, typename Launch>
@@ -56,9 +55,9 @@ void launch_backward(const BackwardArguments& arguments, const BackwardPlan& pla
   if (alpha_sums == nullptr) {
     return;
   }
-  const SumInput<param_t> alpha(plan, alpha_sums, arguments.grad_alpha, arguments.alpha.count);
-  const SumInput<param_t> beta(plan, beta_sums, arguments.grad_beta, arguments.beta.count);
-  launch_finish(SumInputs<param_t, 2>{{alpha, beta}}, plan, launch);
+  const ParameterSums<param_t> alpha(plan, alpha_sums, arguments.alpha.count, arguments.grad_alpha);
+  const ParameterSums<param_t> beta(plan, beta_sums, arguments.beta.count, arguments.grad_beta);
+  launch_finish(AllSums<param_t, 2>{{alpha, beta}}, plan, launch);
 }
 
 }  // namespace mpelu::cuda

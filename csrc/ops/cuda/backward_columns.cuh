@@ -43,7 +43,6 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
   const int x = threadIdx.x - y * geometry.width;
   const int64_t column = tile * geometry.width + x;
   const bool inside = column < geometry.columns;
-  view.read_shared();
   typename View::Channel channels[N];
 #pragma unroll
   for (int i = 0; i < N; ++i) {

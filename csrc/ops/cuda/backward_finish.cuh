@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "math/real.h"
 #include "ops/cuda/divider.h"
 #include "ops/cuda/geometry.h"
 #include "ops/cuda/reduce.cuh"
@@ -13,57 +14,55 @@ namespace mpelu::cuda {
 /// The sums in the workspace, [splits, columns], that make one parameter's gradient: each of its
 /// `count` elements is the sum over the splits and over columns / count neighbouring columns.
 template <typename param_t>
-struct SumInput {
+struct ParameterSums {
   using V = Arithmetic<param_t>;
 
   const double* sums;
-  /// To be sum * factor, or sum where there are no factors.
-  param_t* grad;
-  const V* factors = nullptr;
-  /// To be sum * factor^2 * mean_factor, for the kernel that comes after; may be null, as grad may.
-  V* means = nullptr;
-  double mean_factor = 0;
   uint32_t count;
   int64_t splits;
   int64_t columns;
   Divider width;
 
-  SumInput(const BackwardPlan& plan, const double* sums_, void* grad_, int64_t count_)
-      : sums(sums_),
-        grad(static_cast<param_t*>(grad_)),
-        count(grad_ == nullptr ? 0 : static_cast<uint32_t>(count_)),
+  /// To be sum * factor, or sum where there are no factors; may be null.
+  param_t* grad;
+  const V* factors = nullptr;
+  /// To be sum * factor^2 * mean_factor, for the kernel that comes after; may be null.
+  V* means = nullptr;
+  double mean_factor = 0;
+
+  ParameterSums(const BackwardPlan& plan, const double* sums, int64_t count, void* grad)
+      : sums(sums),
+        count(static_cast<uint32_t>(count)),
         splits(plan.splits),
         columns(plan.columns),
-        width(plan.columns / count_, plan.sums()) {}
+        width(plan.columns / count, plan.sums()),
+        grad(static_cast<param_t*>(grad)) {}
 
-  /// Wanted for its means, whether or not it is a parameter's gradient.
-  SumInput with_means(void* means_, double mean_factor_, int64_t count_) const {
-    SumInput input = *this;
-    input.means = static_cast<V*>(means_);
-    input.mean_factor = mean_factor_;
-    input.count = static_cast<uint32_t>(count_);
-    return input;
+  MPELU_HOST_DEVICE uint32_t wanted() const {
+    return grad == nullptr && means == nullptr ? 0 : count;
   }
 };
 
 /// The sums of K parameters.
 template <typename param_t, int K>
-struct SumInputs {
-  SumInput<param_t> inputs[K];
+struct AllSums {
+  ParameterSums<param_t> parameters[K];
 
-  int64_t elements() const {
+  int64_t wanted() const {
     int64_t elements = 0;
-    for (const auto& input : inputs) {
-      elements += input.count;
+    for (const auto& parameter : parameters) {
+      elements += parameter.wanted();
     }
     return elements;
   }
 
   /// The least that one of the gradients has, of those that are wanted.
-  int64_t fewest_elements() const {
+  int64_t fewest_wanted() const {
     int64_t fewest = std::numeric_limits<int64_t>::max();
-    for (const auto& input : inputs) {
-      fewest = input.count > 0 ? std::min<int64_t>(fewest, input.count) : fewest;
+    for (const auto& parameter : parameters) {
+      if (parameter.wanted() > 0) {
+        fewest = std::min<int64_t>(fewest, parameter.wanted());
+      }
     }
     return fewest;
   }
@@ -72,14 +71,14 @@ struct SumInputs {
 /// A block adds up one element of a parameter's gradient.
 template <typename param_t, int K>
 __global__ void __launch_bounds__(kBackwardThreads)
-    backward_finish_kernel(SumInputs<param_t, K> parameters) {
-  SumInput<param_t> from = parameters.inputs[0];
+    backward_finish_kernel(AllSums<param_t, K> all) {
+  ParameterSums<param_t> from = all.parameters[0];
   uint32_t element = blockIdx.x;
 #pragma unroll
   for (int k = 1; k < K; ++k) {
-    if (element >= from.count) {
-      element -= from.count;
-      from = parameters.inputs[k];
+    if (element >= from.wanted()) {
+      element -= from.wanted();
+      from = all.parameters[k];
     }
   }
   const int64_t width = from.width.divisor();

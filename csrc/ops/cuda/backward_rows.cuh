@@ -34,7 +34,6 @@ __global__ void __launch_bounds__(kBackwardThreads)
   const auto channels = static_cast<uint32_t>(geometry.channels);
   const uint32_t split = blockIdx.x / channels;
   const uint32_t index = blockIdx.x - split * channels;
-  view.read_shared();
   const auto channel = view[index];
 
   const int64_t begin = split * geometry.split_length;

@@ -8,6 +8,7 @@
 #include "ops/cuda/arguments.h"
 #include "ops/cuda/backward.cuh"
 #include "ops/cuda/element.cuh"
+#include "ops/cuda/elementwise.cuh"
 #include "ops/cuda/forward.cuh"
 #include "ops/cuda/geometry.h"
 #include "ops/cuda/parameter.cuh"
@@ -16,6 +17,10 @@
 // channels. The backward has a pass for the sums and one for the gradient of the input, which
 // depends on them.
 namespace mpelu::cuda {
+
+/// Elements of an access: each may be of another channel, whose numbers take registers.
+template <typename scalar_t>
+constexpr int kFew = std::min<int64_t>(kAccessBytes / sizeof(scalar_t), kBatchNormColumns);
 
 /// A thread takes a channel.
 template <typename stat_t>
@@ -49,6 +54,7 @@ class BatchNormView {
   using Sums = math::BatchNormSums<T>;
 
   static constexpr bool kWritesGradInput = false;
+  static constexpr int kForwardBlocks = 7;
 
   explicit BatchNormView(const BatchNormParameters& parameters)
       : mean_(static_cast<const V*>(parameters.mean)),
@@ -56,8 +62,6 @@ class BatchNormView {
         weight_(parameters.weight),
         bias_(parameters.bias),
         activation_(parameters.alpha, parameters.beta) {}
-
-  __device__ void read_shared() { activation_.read_shared(); }
 
   __device__ Channel operator[](int channel) const {
     return {mean_[channel], invstd_[channel] * weight_[channel], bias_[channel],
@@ -110,8 +114,6 @@ class InputGradientView {
   InputGradientView(const BatchNormParameters& parameters, const void* means, int64_t channels)
       : batch_norm_(parameters), means_(static_cast<const V*>(means)), channels_(channels) {}
 
-  __device__ void read_shared() { batch_norm_.read_shared(); }
-
   __device__ Channel operator[](int channel) const {
     const auto batch_norm = batch_norm_[channel];
     if (means_ == nullptr) {
@@ -123,8 +125,10 @@ class InputGradientView {
   }
 
   /// Without statistics not even an infinite x takes part.
-  __device__ V input_gradient(V grad, V x, const Channel& channel) const {
-    const V scaled = channel.batch_norm.scale * grad;
+  __device__ V input_gradient(V grad_output, V x, const Channel& channel) const {
+    math::BatchNormSums<V> unused{};
+    const V scaled =
+        channel.batch_norm.scale * math::backward(grad_output, x, channel.batch_norm, unused);
     return means_ == nullptr ? scaled : math::input_gradient(scaled, x, channel.through_statistics);
   }
 
@@ -134,58 +138,30 @@ class InputGradientView {
   int64_t channels_;
 };
 
-/// The gradient of the input, elementwise in memory order; `length` is in accesses. Each holds
-/// registers of two tensors, and so half as many are in flight as in the forward.
-template <typename scalar_t, typename View, int N>
-__global__ void __launch_bounds__(kForwardThreads)
-    input_gradient_kernel(const Pack<scalar_t, N>* __restrict__ grad_output,
-                          const Pack<scalar_t, N>* __restrict__ input,
-                          Pack<scalar_t, N>* __restrict__ grad_input, int64_t length,
-                          Channels channels, View view) {
-  using V = Arithmetic<scalar_t>;
-  constexpr int kUnroll = unroll(2 * N);
-  const int64_t first = int64_t{blockIdx.x} * (kForwardThreads * kUnroll) + threadIdx.x;
+/// The gradient of the input.
+template <typename scalar_t, typename View>
+struct InputGradient {
+  static constexpr int kInputs = 2;
+  static constexpr int kBlocks = 5;
 
-  Pack<scalar_t, N> grads[kUnroll];
-  Pack<scalar_t, N> inputs[kUnroll];
-#pragma unroll
-  for (int u = 0; u < kUnroll; ++u) {
-    const int64_t access = first + u * kForwardThreads;
-    grads[u] = load(grad_output + access, access < length, narrow<scalar_t>(0.0f));
-    inputs[u] = load(input + access, access < length, narrow<scalar_t>(0.0f));
-  }
-  view.read_shared();
-#pragma unroll
-  for (int u = 0; u < kUnroll; ++u) {
-    const int64_t access = first + u * kForwardThreads;
-    for_each_neighbour<N>(access * N, channels, view, [&](int i, const auto& channel) {
-      const V x = widen(inputs[u].values[i]);
-      math::BatchNormSums<V> unused{};
-      const V grad = math::backward(widen(grads[u].values[i]), x, channel.batch_norm, unused);
-      grads[u].values[i] = narrow<scalar_t>(view.input_gradient(grad, x, channel));
+  Channels channels;
+  View view;
+
+  template <int N>
+  __device__ void compute(int64_t index, Pack<scalar_t, N> (&packs)[2]) const {
+    scalar_t(&grads)[N] = packs[0].values;
+    for_each_neighbour<N>(index, channels, view, [&](int i, const auto& channel) {
+      const auto x = widen(packs[1].values[i]);
+      grads[i] = narrow<scalar_t>(view.input_gradient(widen(grads[i]), x, channel));
     });
-    if (access < length) {
-      grad_input[access] = grads[u];
-    }
   }
-}
-
-template <typename scalar_t, int N, typename View, typename Launch>
-void launch_input_gradient(const BackwardTensors& tensors, const View& view, Launch& launch) {
-  const int64_t length = tensors.layout.numel() / N;
-  const int64_t block = kForwardThreads * unroll(2 * N);
-  const int64_t blocks = ceil_divide(length, block);
-  launch(input_gradient_kernel<scalar_t, View, N>, blocks, kForwardThreads,
-         static_cast<const Pack<scalar_t, N>*>(tensors.grad_output),
-         static_cast<const Pack<scalar_t, N>*>(tensors.input),
-         static_cast<Pack<scalar_t, N>*>(tensors.grad_input), length,
-         Channels(tensors.layout, blocks * block * N), view);
-}
+};
 
 template <typename scalar_t, typename param_t, typename Launch>
 void launch_batch_norm_forward(const BatchNormForwardArguments& arguments, Launch& launch) {
   const BatchNormView<param_t, Arithmetic<scalar_t>> view(arguments.parameters);
-  launch_forward<scalar_t>(arguments.layout, arguments.input, arguments.output, view, launch);
+  launch_forward<scalar_t, kFew<scalar_t>>(arguments.layout, arguments.input, arguments.output,
+                                           view, launch);
 }
 
 template <typename scalar_t, typename param_t, typename Launch>
@@ -197,33 +173,31 @@ void launch_batch_norm_backward(const BatchNormBackwardArguments& arguments,
   const BatchNormView<param_t, V> view(parameters);
   const BatchNormSumOutput output(arguments.workspace, plan.sums());
   constexpr int kWidest = kAccessBytes / sizeof(scalar_t);
-  constexpr int kFew = std::min<int64_t>(kWidest, kBatchNormColumns);
   if (plan.elements_per_access == 1) {
     launch_sums<scalar_t, 1, 1>(arguments.tensors, plan, view, output, launch);
   } else {
-    launch_sums<scalar_t, kWidest, kFew>(arguments.tensors, plan, view, output, launch);
+    launch_sums<scalar_t, kWidest, kFew<scalar_t>>(arguments.tensors, plan, view, output, launch);
   }
 
   const int64_t channels = layout.channels;
-  const double mean_factor = 1.0 / static_cast<double>(layout.outer * layout.inner);
-  const SumInput<param_t> alpha(plan, output.alpha, arguments.grad_alpha, parameters.alpha.count);
-  const SumInput<param_t> beta(plan, output.beta, arguments.grad_beta, parameters.beta.count);
-  SumInput<param_t> grad(plan, output.grad, arguments.grad_bias, channels);
-  SumInput<param_t> grad_x(plan, output.grad_x, arguments.grad_weight, channels);
+  using Sums = ParameterSums<param_t>;
+  const Sums alpha(plan, output.alpha, parameters.alpha.count, arguments.grad_alpha);
+  const Sums beta(plan, output.beta, parameters.beta.count, arguments.grad_beta);
+  Sums grad(plan, output.grad, channels, arguments.grad_bias);
+  Sums grad_x(plan, output.grad_x, channels, arguments.grad_weight);
   grad_x.factors = static_cast<const V*>(parameters.invstd);
   if (arguments.means != nullptr) {
-    auto* const means = static_cast<V*>(arguments.means);
-    grad = grad.with_means(means, mean_factor, channels);
-    grad_x = grad_x.with_means(means + channels, mean_factor, channels);
+    grad.means = static_cast<V*>(arguments.means);
+    grad_x.means = grad.means + channels;
+    grad.mean_factor = grad_x.mean_factor = 1.0 / static_cast<double>(layout.outer * layout.inner);
   }
-  launch_finish(SumInputs<param_t, 4>{{alpha, beta, grad, grad_x}}, plan, launch);
+  launch_finish(AllSums<param_t, 4>{{alpha, beta, grad, grad_x}}, plan, launch);
 
-  const InputGradientView<param_t, V> gradient_view(parameters, arguments.means, channels);
-  if (layout.numel() % kFew == 0 && are_aligned(grad_output, input, grad_input)) {
-    launch_input_gradient<scalar_t, kFew>(arguments.tensors, gradient_view, launch);
-  } else {
-    launch_input_gradient<scalar_t, 1>(arguments.tensors, gradient_view, launch);
-  }
+  using View = InputGradientView<param_t, V>;
+  launch_elementwise<scalar_t, kFew<scalar_t>>(
+      {{grad_output, input}, grad_input, layout.numel()},
+      InputGradient<scalar_t, View>{Channels(layout), View(parameters, arguments.means, channels)},
+      launch);
 }
 
 }  // namespace mpelu::cuda

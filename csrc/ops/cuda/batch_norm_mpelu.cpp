@@ -20,33 +20,6 @@ namespace {
 
 using OptionalTensor = std::optional<at::Tensor>;
 
-/// The parameters as the kernels read them.
-struct Parameters {
-  Parameters(const at::Tensor& input, const OptionalTensor& weight_, const OptionalTensor& bias_,
-             const at::Tensor& alpha_, const OptionalTensor& beta_)
-      : options(cuda::parameter_options(input, alpha_, weight_, bias_, beta_)),
-        weight(weight_, options),
-        bias(bias_, options, 0),
-        alpha(alpha_, options),
-        beta(beta_, options) {}
-
-  /// mean and invstd are contiguous, of the dtype of the arithmetic.
-  cuda::BatchNormParameters with(const at::Tensor& mean, const at::Tensor& invstd) const {
-    return {.mean = mean.const_data_ptr(),
-            .invstd = invstd.const_data_ptr(),
-            .weight = weight.view(),
-            .bias = bias.view(),
-            .alpha = alpha.view(),
-            .beta = beta.view()};
-  }
-
-  at::TensorOptions options;
-  cuda::ReadParameter weight;
-  cuda::ReadParameter bias;
-  cuda::ReadParameter alpha;
-  cuda::ReadParameter beta;
-};
-
 /// mean and 1 / sqrt(var + eps) of each channel.
 struct Statistics {
   at::Tensor mean;
@@ -114,6 +87,20 @@ Statistics batch_statistics(const at::Tensor& input, const OptionalTensor& runni
   return statistics_of(mean, var, eps, input);
 }
 
+/// mean and invstd are contiguous, of the dtype of the arithmetic.
+cuda::BatchNormParameters batch_norm_parameters(const at::Tensor& mean, const at::Tensor& invstd,
+                                                const cuda::ReadParameter& weight,
+                                                const cuda::ReadParameter& bias,
+                                                const cuda::ReadParameter& alpha,
+                                                const cuda::ReadParameter& beta) {
+  return {.mean = mean.const_data_ptr(),
+          .invstd = invstd.const_data_ptr(),
+          .weight = weight.view(),
+          .bias = bias.view(/*constant=*/0),
+          .alpha = alpha.view(),
+          .beta = beta.view()};
+}
+
 /// Of each channel weight, bias, alpha and beta have a gradient.
 Layout layout_of(const char* op, const at::Tensor& input) {
   const auto layout = channel_layout(input, 1);
@@ -138,14 +125,16 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_cuda(
   const auto [mean, invstd] = training
                                   ? batch_statistics(x, running_mean, running_var, momentum, eps)
                                   : statistics_of(*running_mean, *running_var, eps, x);
-  const Parameters parameters(x, weight, bias, alpha, beta);
+  const auto [read_alpha, read_beta, read_weight, read_bias] =
+      cuda::read_parameters(x, alpha, beta, weight, bias);
   const cuda::BatchNormForwardArguments arguments{
       .dtype = cuda::to_dtype(x.scalar_type()),
-      .parameter_dtype = parameters.alpha.dtype(),
+      .parameter_dtype = read_alpha.dtype(),
       .layout = layout,
       .input = x.const_data_ptr(),
       .output = output.mutable_data_ptr(),
-      .parameters = parameters.with(mean, invstd),
+      .parameters =
+          batch_norm_parameters(mean, invstd, read_weight, read_bias, read_alpha, read_beta),
   };
   cuda::launch_on_device_of(x, cuda::batch_norm_mpelu_forward, arguments);
   return {output, mean, invstd};
@@ -162,31 +151,29 @@ batch_norm_mpelu_backward_cuda(const at::Tensor& grad_output, const at::Tensor& 
   const auto x = dense(input);
   const auto g = dense_as(grad_output, x);
   auto grad_input = at::empty_like(x);
-  const Parameters parameters(x, weight, bias, alpha, beta);
-  auto grad_weight = parameters.weight.new_gradient(x);
-  auto grad_bias = parameters.bias.new_gradient(x);
-  auto grad_alpha = parameters.alpha.new_gradient(x);
-  auto grad_beta = parameters.beta.new_gradient(x);
+  const auto [read_alpha, read_beta, read_weight, read_bias] =
+      cuda::read_parameters(x, alpha, beta, weight, bias);
+  auto grad_weight = read_weight.new_gradient(x);
+  auto grad_bias = read_bias.new_gradient(x);
+  auto grad_alpha = read_alpha.new_gradient(x);
+  auto grad_beta = read_beta.new_gradient(x);
   if (x.numel() > 0) {
     const auto dtype = at::toOpMathType(x.scalar_type());
     const auto mean = save_mean.to(dtype).contiguous();
     const auto invstd = save_invstd.to(dtype).contiguous();
     const auto layout = layout_of("batch_norm_mpelu_backward", x);
-    const bool aligned =
-        cuda::are_aligned(g.const_data_ptr(), x.const_data_ptr(), grad_input.const_data_ptr());
-    const auto plan =
-        cuda::plan_backward(layout, x.element_size(), aligned, cuda::kBatchNormColumns);
+    const auto tensors = cuda::backward_tensors(layout, g, x, grad_input);
+    const auto plan = cuda::plan_backward(layout, x.element_size(), tensors.are_aligned(),
+                                          cuda::kBatchNormColumns);
     const auto workspace = at::empty({4 * plan.sums()}, x.options().dtype(at::kDouble));
     const auto means = at::empty({training ? 2 * layout.channels : 0}, x.options().dtype(dtype));
     // The pointers of empty tensors are null.
     const cuda::BatchNormBackwardArguments arguments{
         .dtype = cuda::to_dtype(x.scalar_type()),
-        .parameter_dtype = parameters.alpha.dtype(),
-        .tensors = {.layout = layout,
-                    .grad_output = g.const_data_ptr(),
-                    .input = x.const_data_ptr(),
-                    .grad_input = grad_input.mutable_data_ptr()},
-        .parameters = parameters.with(mean, invstd),
+        .parameter_dtype = read_alpha.dtype(),
+        .tensors = tensors,
+        .parameters =
+            batch_norm_parameters(mean, invstd, read_weight, read_bias, read_alpha, read_beta),
         .grad_weight = grad_weight.mutable_data_ptr(),
         .grad_bias = grad_bias.mutable_data_ptr(),
         .grad_alpha = grad_alpha.mutable_data_ptr(),

@@ -6,19 +6,20 @@
 #include "ops/cuda/arguments.h"
 #include "ops/cuda/divider.h"
 #include "ops/cuda/element.cuh"
+#include "ops/cuda/elementwise.cuh"
 #include "ops/cuda/geometry.h"
 #include "ops/cuda/parameter.cuh"
 
 namespace mpelu::cuda {
 
-/// The channels of elements in memory order.
+/// The channels of elements in memory order, also of those that a last block has too many.
 struct Channels {
   Divider inner;
   Divider count;
 
-  /// For indices below `end`.
-  Channels(const Layout& layout, int64_t end)
-      : inner(layout.inner, end), count(layout.channels, end) {}
+  explicit Channels(const Layout& layout)
+      : inner(layout.inner, layout.numel() + kMostElementsOfBlock),
+        count(layout.channels, layout.numel() + kMostElementsOfBlock) {}
 };
 
 /// Calls f(i, view[channel of element index + i]) for i = 0, ..., N - 1.
@@ -54,69 +55,40 @@ __device__ void for_each_neighbour(int64_t index, const Channels& channels, cons
   }
 }
 
-/// output = f(input), elementwise in memory order; `length` is in accesses. A thread has all its
-/// loads in flight before it computes, and stores last, so that output may be input.
-template <typename scalar_t, typename View, int N>
-__global__ void __launch_bounds__(kForwardThreads)
-    forward_kernel(const Pack<scalar_t, N>* input, Pack<scalar_t, N>* output, int64_t length,
-                   Channels channels, View view) {
-  constexpr int kUnroll = unroll(N);
-  const int64_t first = int64_t{blockIdx.x} * (kForwardThreads * kUnroll) + threadIdx.x;
+/// f of view's channels.
+template <typename scalar_t, typename View>
+struct Forward {
+  static constexpr int kInputs = 1;
+  static constexpr int kBlocks = View::kForwardBlocks;
 
-  Pack<scalar_t, N> packs[kUnroll];
-#pragma unroll
-  for (int u = 0; u < kUnroll; ++u) {
-    const int64_t access = first + u * kForwardThreads;
-    packs[u] = load(input + access, access < length, narrow<scalar_t>(0.0f));
-  }
-  view.read_shared();
-#pragma unroll
-  for (int u = 0; u < kUnroll; ++u) {
-    scalar_t(&values)[N] = packs[u].values;
-    for_each_neighbour<N>((first + u * kForwardThreads) * N, channels, view,
-                          [&](int i, const auto& channel) {
-                            values[i] = narrow<scalar_t>(math::forward(widen(values[i]), channel));
-                          });
-  }
-#pragma unroll
-  for (int u = 0; u < kUnroll; ++u) {
-    const int64_t access = first + u * kForwardThreads;
-    if (access < length) {
-      output[access] = packs[u];
-    }
-  }
-}
+  Channels channels;
+  View view;
 
-template <typename scalar_t, int N, typename View, typename Launch>
-void launch_forward_packs(const Layout& layout, const void* input, void* output, const View& view,
-                          Launch& launch) {
-  const int64_t length = layout.numel() / N;
-  const int64_t block = kForwardThreads * unroll(N);
-  const int64_t blocks = ceil_divide(length, block);
-  launch(forward_kernel<scalar_t, View, N>, blocks, kForwardThreads,
-         static_cast<const Pack<scalar_t, N>*>(input), static_cast<Pack<scalar_t, N>*>(output),
-         length, Channels(layout, blocks * block * N), view);
-}
+  template <int N>
+  __device__ void compute(int64_t index, Pack<scalar_t, N> (&packs)[1]) const {
+    scalar_t(&values)[N] = packs[0].values;
+    for_each_neighbour<N>(index, channels, view, [&](int i, const auto& channel) {
+      values[i] = narrow<scalar_t>(math::forward(widen(values[i]), channel));
+    });
+  }
+};
 
-/// output = f(input), for the f of view's channels.
-template <typename scalar_t, typename View, typename Launch>
+/// output = f(input), for the f of view's channels, with accesses of at most kWidest elements.
+template <typename scalar_t, int kWidest, typename View, typename Launch>
 void launch_forward(const Layout& layout, const void* input, void* output, const View& view,
                     Launch& launch) {
-  constexpr int kWidest = kAccessBytes / sizeof(scalar_t);
-  if (layout.numel() == 0) {
-    return;
-  }
-  if (layout.numel() % kWidest == 0 && are_aligned(input, output)) {
-    launch_forward_packs<scalar_t, kWidest>(layout, input, output, view, launch);
-  } else {
-    launch_forward_packs<scalar_t, 1>(layout, input, output, view, launch);
+  // A layout without elements may have no channels, by which nothing can be divided.
+  if (layout.numel() > 0) {
+    launch_elementwise<scalar_t, kWidest>({{input}, output, layout.numel()},
+                                          Forward<scalar_t, View>{Channels(layout), view}, launch);
   }
 }
 
 template <typename scalar_t, typename param_t, typename Launch>
 void launch_forward(const ForwardArguments& arguments, Launch& launch) {
   const ActivationView<param_t, Arithmetic<scalar_t>> view(arguments.alpha, arguments.beta);
-  launch_forward<scalar_t>(arguments.layout, arguments.input, arguments.output, view, launch);
+  launch_forward<scalar_t, kAccessBytes / sizeof(scalar_t)>(arguments.layout, arguments.input,
+                                                            arguments.output, view, launch);
 }
 
 }  // namespace mpelu::cuda

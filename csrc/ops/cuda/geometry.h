@@ -25,6 +25,9 @@ MPELU_HOST_DEVICE constexpr int unroll(int64_t elements_per_access) {
   return elements_per_access > 4 ? 2 : 4;
 }
 
+/// Of an elementwise kernel, whatever its accesses and tensors.
+constexpr int64_t kMostElementsOfBlock = kForwardThreads * 16;
+
 /// Enough blocks to fill the largest device, few enough that adding up their sums costs nothing.
 constexpr int64_t kBackwardBlocks = 1024;
 

@@ -12,39 +12,28 @@ namespace {
 
 using OptionalTensor = std::optional<at::Tensor>;
 
-/// alpha and beta as the kernels read them.
-struct Parameters {
-  Parameters(const at::Tensor& input, const at::Tensor& alpha_, const OptionalTensor& beta_)
-      : options(cuda::parameter_options(input, alpha_, beta_)),
-        alpha(alpha_, options),
-        beta(beta_, options) {}
-
-  Layout layout(const char* op, const at::Tensor& input, int64_t dim) const {
-    const bool shared = alpha.view().count == 1 && beta.view().count == 1;
-    const auto layout = shared ? shared_layout(input) : channel_layout(input, dim);
-    cuda::check_channels(op, layout);
-    return layout;
-  }
-
-  at::TensorOptions options;
-  cuda::ReadParameter alpha;
-  cuda::ReadParameter beta;
-};
+Layout layout_for(const char* op, const at::Tensor& input, const cuda::Parameter& alpha,
+                  const cuda::Parameter& beta, int64_t dim) {
+  const bool shared = alpha.count == 1 && beta.count == 1;
+  const auto layout = shared ? shared_layout(input) : channel_layout(input, dim);
+  cuda::check_channels(op, layout);
+  return layout;
+}
 
 void run(const char* op, const at::Tensor& output, const at::Tensor& input, const at::Tensor& alpha,
          const OptionalTensor& beta, int64_t dim) {
   if (input.numel() == 0) {
     return;
   }
-  const Parameters parameters(input, alpha, beta);
+  const auto [read_alpha, read_beta] = cuda::read_parameters(input, alpha, beta);
   const cuda::ForwardArguments arguments{
       .dtype = cuda::to_dtype(input.scalar_type()),
-      .parameter_dtype = parameters.alpha.dtype(),
-      .layout = parameters.layout(op, input, dim),
+      .parameter_dtype = read_alpha.dtype(),
+      .layout = layout_for(op, input, read_alpha.view(), read_beta.view(), dim),
       .input = input.const_data_ptr(),
       .output = output.mutable_data_ptr(),
-      .alpha = parameters.alpha.view(),
-      .beta = parameters.beta.view(),
+      .alpha = read_alpha.view(),
+      .beta = read_beta.view(),
   };
   cuda::launch_on_device_of(input, cuda::mpelu_forward, arguments);
 }
@@ -77,28 +66,24 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cuda(const at::Ten
   const auto x = dense(input);
   const auto g = dense_as(grad_output, x);
   auto grad_input = at::empty_like(x);
-  const Parameters parameters(x, alpha, beta);
-  auto grad_alpha = parameters.alpha.new_gradient(x);
-  auto grad_beta = parameters.beta.new_gradient(x);
+  const auto [read_alpha, read_beta] = cuda::read_parameters(x, alpha, beta);
+  auto grad_alpha = read_alpha.new_gradient(x);
+  auto grad_beta = read_beta.new_gradient(x);
   if (x.numel() > 0) {
-    const auto layout =
-        parameters.layout("mpelu_backward", x, channel_dim("mpelu_backward", input, dim));
-    const bool aligned =
-        cuda::are_aligned(g.const_data_ptr(), x.const_data_ptr(), grad_input.const_data_ptr());
-    const auto plan = cuda::plan_backward(layout, x.element_size(), aligned);
+    const auto layout = layout_for("mpelu_backward", x, read_alpha.view(), read_beta.view(),
+                                   channel_dim("mpelu_backward", input, dim));
+    const auto tensors = cuda::backward_tensors(layout, g, x, grad_input);
+    const auto plan = cuda::plan_backward(layout, x.element_size(), tensors.are_aligned());
     const auto workspace =
-        at::empty({cuda::workspace_size(plan, parameters.alpha.view(), parameters.beta.view())},
+        at::empty({cuda::workspace_size(plan, read_alpha.view(), read_beta.view())},
                   x.options().dtype(at::kDouble));
     // The pointers of empty tensors are null.
     const cuda::BackwardArguments arguments{
         .dtype = cuda::to_dtype(x.scalar_type()),
-        .parameter_dtype = parameters.alpha.dtype(),
-        .tensors = {.layout = layout,
-                    .grad_output = g.const_data_ptr(),
-                    .input = x.const_data_ptr(),
-                    .grad_input = grad_input.mutable_data_ptr()},
-        .alpha = parameters.alpha.view(),
-        .beta = parameters.beta.view(),
+        .parameter_dtype = read_alpha.dtype(),
+        .tensors = tensors,
+        .alpha = read_alpha.view(),
+        .beta = read_beta.view(),
         .grad_alpha = grad_alpha.mutable_data_ptr(),
         .grad_beta = grad_beta.mutable_data_ptr(),
         .workspace = workspace.mutable_data_ptr<double>(),

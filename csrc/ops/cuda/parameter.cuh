@@ -17,16 +17,8 @@ class ParameterView {
         value_(static_cast<V>(parameter.value)),
         shared_(parameter.count == 1) {}
 
-  /// Reads what all channels share, once; before the first channel is asked for.
-  __device__ void read_shared() {
-    if (shared_ && data_ != nullptr) {
-      value_ = static_cast<V>(widen(*data_));
-      data_ = nullptr;
-    }
-  }
-
   __device__ V operator[](int channel) const {
-    return data_ == nullptr ? value_ : static_cast<V>(widen(data_[channel]));
+    return data_ == nullptr ? value_ : static_cast<V>(widen(data_[shared_ ? 0 : channel]));
   }
 
  private:
@@ -46,12 +38,10 @@ class ActivationView {
   /// An element's gradient does not depend on the others.
   static constexpr bool kWritesGradInput = true;
 
-  ActivationView(const Parameter& alpha, const Parameter& beta) : alpha_(alpha), beta_(beta) {}
+  /// Of the forward, to a multiprocessor.
+  static constexpr int kForwardBlocks = 8;
 
-  __device__ void read_shared() {
-    alpha_.read_shared();
-    beta_.read_shared();
-  }
+  ActivationView(const Parameter& alpha, const Parameter& beta) : alpha_(alpha), beta_(beta) {}
 
   __device__ Channel operator[](int channel) const { return {alpha_[channel], {beta_[channel]}}; }
 

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <array>
 #include <limits>
 
 #include "ops/checks.h"
@@ -15,33 +16,19 @@
 // How the kernels' hosts hand parameters over.
 namespace mpelu::cuda {
 
-/// With the dtype in which the kernels read parameters and write their gradients: the parameters'
-/// own where they have one in common, else that of the arithmetic.
-template <typename... Others>
-at::TensorOptions parameter_options(const at::Tensor& input, const at::Tensor& alpha,
-                                    const Others&... others) {
-  const auto differs = [&](const std::optional<at::Tensor>& other) {
-    return is_defined(other) && other->scalar_type() != alpha.scalar_type();
-  };
-  return (differs(others) || ...) ? alpha.options().dtype(at::toOpMathType(input.scalar_type()))
-                                  : alpha.options();
-}
-
-/// A parameter in that dtype, contiguous; a tensor of no element where it is a constant.
+/// A parameter as the kernels read it, contiguous; a tensor of no element where it is a constant.
 class ReadParameter {
  public:
-  ReadParameter(const std::optional<at::Tensor>& parameter, const at::TensorOptions& options,
-                double constant = 1)
+  ReadParameter(const std::optional<at::Tensor>& parameter, const at::TensorOptions& options)
       : tensor_(is_defined(parameter) ? parameter->to(options).contiguous()
-                                      : at::empty({0}, options)),
-        constant_(constant) {}
+                                      : at::empty({0}, options)) {}
 
   DType dtype() const { return to_dtype(tensor_.scalar_type()); }
 
-  Parameter view() const {
+  Parameter view(double constant = 1) const {
     return tensor_.numel() > 0
                ? Parameter{.data = tensor_.const_data_ptr(), .count = tensor_.numel()}
-               : Parameter{.value = constant_};
+               : Parameter{.value = constant};
   }
 
   /// For a kernel to write; none runs where the input is empty.
@@ -52,8 +39,30 @@ class ReadParameter {
 
  private:
   at::Tensor tensor_;
-  double constant_;
 };
+
+/// The parameters in the dtype in which the kernels read them and write their gradients: their own
+/// where they have one in common, else that of the arithmetic.
+template <typename... Others>
+std::array<ReadParameter, 1 + sizeof...(Others)> read_parameters(const at::Tensor& input,
+                                                                 const at::Tensor& alpha,
+                                                                 const Others&... others) {
+  const auto differs = [&](const std::optional<at::Tensor>& other) {
+    return is_defined(other) && other->scalar_type() != alpha.scalar_type();
+  };
+  const auto options = (differs(others) || ...)
+                           ? alpha.options().dtype(at::toOpMathType(input.scalar_type()))
+                           : alpha.options();
+  return {ReadParameter(alpha, options), ReadParameter(others, options)...};
+}
+
+inline BackwardTensors backward_tensors(const Layout& layout, const at::Tensor& grad_output,
+                                        const at::Tensor& input, const at::Tensor& grad_input) {
+  return {.layout = layout,
+          .grad_output = grad_output.const_data_ptr(),
+          .input = input.const_data_ptr(),
+          .grad_input = grad_input.mutable_data_ptr()};
+}
 
 /// The kernels count channels, and blocks that add up a channel's gradients, in 31 bits.
 inline void check_channels(const char* op, const Layout& layout, int64_t gradients = 1) {

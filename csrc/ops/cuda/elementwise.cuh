@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstdint>
+
+#include "ops/cuda/element.cuh"
+#include "ops/cuda/geometry.h"
+
+namespace mpelu::cuda {
+
+/// Tensors of one memory order. The output may be one of the inputs.
+template <int kInputs>
+struct ElementwiseTensors {
+  const void* inputs[kInputs];
+  void* output;
+  int64_t numel;
+};
+
+/// Accesses of N elements. A thread has all its loads in flight before it computes.
+template <typename scalar_t, int N, typename Op>
+__device__ void compute_packs(const ElementwiseTensors<Op::kInputs>& tensors, int64_t length,
+                              const Op& op) {
+  using Access = Pack<scalar_t, N>;
+  constexpr int kUnroll = unroll(N * Op::kInputs);
+  const int64_t first = int64_t{blockIdx.x} * (kForwardThreads * kUnroll) + threadIdx.x;
+
+  Access packs[kUnroll][Op::kInputs];
+#pragma unroll
+  for (int u = 0; u < kUnroll; ++u) {
+    const int64_t access = first + u * kForwardThreads;
+#pragma unroll
+    for (int k = 0; k < Op::kInputs; ++k) {
+      packs[u][k] = load(static_cast<const Access*>(tensors.inputs[k]) + access, access < length,
+                         narrow<scalar_t>(0.0f));
+    }
+  }
+#pragma unroll
+  for (int u = 0; u < kUnroll; ++u) {
+    const int64_t access = first + u * kForwardThreads;
+    op.compute(access * N, packs[u]);
+    if (access < length) {
+      static_cast<Access*>(tensors.output)[access] = packs[u][0];
+    }
+  }
+}
+
+/// The elements from `begin` on, one to a thread.
+template <typename scalar_t, typename Op>
+__device__ void compute_rest(const ElementwiseTensors<Op::kInputs>& tensors, int64_t begin,
+                             const Op& op) {
+  const int64_t index = begin + threadIdx.x;
+  if (index < tensors.numel) {
+    Pack<scalar_t, 1> elements[Op::kInputs];
+#pragma unroll
+    for (int k = 0; k < Op::kInputs; ++k) {
+      elements[k].values[0] = static_cast<const scalar_t*>(tensors.inputs[k])[index];
+    }
+    op.compute(index, elements);
+    static_cast<scalar_t*>(tensors.output)[index] = elements[0].values[0];
+  }
+}
+
+/// output = f(inputs...), elementwise in memory order. An Op has the number of inputs, kInputs,
+/// and that of blocks to a multiprocessor, kBlocks, which bounds a thread's registers; and
+///
+///   template <int N>  // packs[0] = f(packs[0], ...), for elements index, ..., index + N - 1
+///   void compute(int64_t index, Pack<scalar_t, N> (&packs)[kInputs]) const;
+///
+/// It is also asked for elements that do not exist, of which it gets zeros. `length` is that of the
+/// tensors in accesses: their last numel - length * N elements are computed apart.
+template <typename scalar_t, typename Op, int N>
+__global__ void __launch_bounds__(kForwardThreads, Op::kBlocks)
+    elementwise_kernel(ElementwiseTensors<Op::kInputs> tensors, int64_t length, Op op) {
+  compute_packs<scalar_t, N>(tensors, length, op);
+  if (N > 1 && blockIdx.x == 0) {
+    compute_rest<scalar_t>(tensors, length * N, op);
+  }
+}
+
+template <typename scalar_t, int N, typename Op, typename Launch>
+void launch_elementwise_packs(const ElementwiseTensors<Op::kInputs>& tensors, const Op& op,
+                              Launch& launch) {
+  constexpr int64_t kBlock = kForwardThreads * unroll(N * Op::kInputs) * N;
+  static_assert(kBlock <= kMostElementsOfBlock);
+  launch(elementwise_kernel<scalar_t, Op, N>, ceil_divide(tensors.numel, kBlock), kForwardThreads,
+         tensors, tensors.numel / N, op);
+}
+
+/// With accesses of kWidest elements where the tensors lie so that they can be made.
+template <typename scalar_t, int kWidest, typename Op, typename Launch>
+void launch_elementwise(const ElementwiseTensors<Op::kInputs>& tensors, const Op& op,
+                        Launch& launch) {
+  bool aligned = are_aligned(tensors.output);
+  for (const void* input : tensors.inputs) {
+    aligned = aligned && are_aligned(input);
+  }
+  if (aligned) {
+    launch_elementwise_packs<scalar_t, kWidest>(tensors, op, launch);
+  } else {
+    launch_elementwise_packs<scalar_t, 1>(tensors, op, launch);
+  }
+}
+
+}  // namespace mpelu::cuda

@@ -1,6 +1,8 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <mpelu/ops.h>
 
+#include "ops/checks.h"
+
 namespace mpelu {
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
@@ -11,8 +13,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("mpelu::batch_norm_mpelu", "")
                              .typed<decltype(batch_norm_mpelu)>();
-  return op.call(input, weight, bias, running_mean, running_var, alpha, beta, training, momentum,
-                 eps);
+  return op.call(input, as_optional(weight), as_optional(bias), as_optional(running_mean),
+                 as_optional(running_var), alpha, as_optional(beta), training, momentum, eps);
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_backward(
@@ -23,8 +25,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_nor
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("mpelu::batch_norm_mpelu_backward", "")
                              .typed<decltype(batch_norm_mpelu_backward)>();
-  return op.call(grad_output, input, weight, bias, save_mean, save_invstd, alpha, beta, training,
-                 eps);
+  return op.call(grad_output, input, as_optional(weight), as_optional(bias), save_mean, save_invstd,
+                 alpha, as_optional(beta), training, eps);
 }
 
 }  // namespace mpelu

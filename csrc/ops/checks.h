@@ -19,6 +19,9 @@ inline bool is_defined(const std::optional<at::Tensor>& tensor) {
 inline std::optional<at::Tensor> as_optional(const at::Tensor& tensor) {
   return tensor.defined() ? std::optional(tensor) : std::nullopt;
 }
+inline std::optional<at::Tensor> as_optional(const std::optional<at::Tensor>& tensor) {
+  return is_defined(tensor) ? tensor : std::nullopt;
+}
 
 /// The dimension of the channels, counted from the front: dim, wrapped; 0 for a tensor with fewer
 /// than two dimensions. One that input does not have is a c10::IndexError, as torch's own ops make

@@ -12,10 +12,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
 
-std::optional<at::Tensor> optional(const at::Tensor& tensor) {
-  return tensor.defined() ? std::optional(tensor) : std::nullopt;
-}
-
 /// Saves the input and the parameters, nothing else.
 class MpeluFunction : public torch::autograd::Function<MpeluFunction> {
  public:
@@ -31,7 +27,7 @@ class MpeluFunction : public torch::autograd::Function<MpeluFunction> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grad_outputs) {
     const auto saved = ctx->get_saved_variables();
-    const auto beta = optional(saved[2]);
+    const auto beta = as_optional(saved[2]);
     const auto [grad_input, grad_alpha, grad_beta] =
         mpelu_backward(grad_outputs[0], saved[0], saved[1], beta, ctx->saved_data["dim"].toInt());
     return {grad_input, grad_alpha, beta ? grad_beta : at::Tensor(), at::Tensor()};

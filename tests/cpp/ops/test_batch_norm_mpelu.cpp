@@ -158,6 +158,17 @@ CATCH_TEST_CASE("batch_norm_mpelu of no element leaves the running statistics", 
   CATCH_CHECK(at::equal(*a.running_var, variance));
 }
 
+CATCH_TEST_CASE("batch_norm_mpelu takes undefined tensors for none, as torch's own operators do",
+                "[ops]") {
+  auto a = make_arguments(torch::randn({4, 3, 5}), true, false, at::kFloat);
+  const auto output = std::get<0>(fused(a));
+  a.weight = a.bias = a.running_mean = a.running_var = a.beta = at::Tensor();
+  const auto same = std::get<0>(fused(a));
+  CATCH_CHECK(torch::equal(output, same));
+  same.sum().backward();
+  CATCH_CHECK(a.alpha.grad().defined());
+}
+
 CATCH_TEST_CASE("batch_norm_mpelu names the argument that it cannot use", "[ops]") {
   const auto x = torch::randn({4, 3, 2});
   const auto three = torch::ones({3});

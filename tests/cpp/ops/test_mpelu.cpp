@@ -78,6 +78,25 @@ CATCH_TEST_CASE("mpelu takes parameters for all channels or for each, in any mix
   }
 }
 
+CATCH_TEST_CASE("mpelu takes an undefined beta for none, as torch's own operators do", "[ops]") {
+  const auto input = torch::randn({2, 3, 9}).requires_grad_();
+  const auto alpha = parameter({3}, at::kFloat);
+  const at::Tensor none;
+  const auto output = mpelu::mpelu(input, alpha, none);
+  CATCH_CHECK(torch::equal(output, mpelu::spelu(input, alpha)));
+  output.sum().backward();
+  CATCH_CHECK(alpha.grad().defined());
+
+  at::NoGradGuard no_grad;
+  auto changed = input.detach().clone();
+  CATCH_CHECK(torch::equal(mpelu::mpelu_(changed, alpha, none), output));
+  const auto [grad_input, grad_alpha, grad_beta] =
+      mpelu::mpelu_backward(torch::ones_like(input), input, alpha, none);
+  CATCH_CHECK(torch::equal(grad_input, input.grad()));
+  CATCH_CHECK(torch::equal(grad_alpha, alpha.grad()));
+  CATCH_CHECK(grad_beta.numel() == 0);
+}
+
 CATCH_TEST_CASE(
     "mpelu takes tensors of any rank and length, with the channels of a 1-d one in dim 0",
     "[ops]") {

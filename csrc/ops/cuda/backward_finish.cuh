@@ -56,7 +56,7 @@ struct AllSums {
     return elements;
   }
 
-  /// The least that one of the gradients has, of those that are wanted.
+  /// The fewest elements of one of the parameters, of those that are wanted.
   int64_t fewest_wanted() const {
     int64_t fewest = std::numeric_limits<int64_t>::max();
     for (const auto& parameter : parameters) {

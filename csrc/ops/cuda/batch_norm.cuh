@@ -18,18 +18,18 @@
 // depends on them.
 namespace mpelu::cuda {
 
-/// Elements of an access: each may be of another channel, whose numbers take registers.
+/// Elements of an access of 16 bytes or less.
 template <typename scalar_t>
 constexpr int kFew = std::min<int64_t>(kAccessBytes / sizeof(scalar_t), kBatchNormColumns);
 
 /// A thread takes a channel.
 template <typename stat_t>
-__global__ void __launch_bounds__(kForwardThreads)
+__global__ void __launch_bounds__(kElementwiseThreads)
     statistics_kernel(const stat_t* __restrict__ from_mean, const stat_t* __restrict__ from_var,
                       Arithmetic<stat_t>* __restrict__ mean,
                       Arithmetic<stat_t>* __restrict__ invstd, int64_t channels,
                       Arithmetic<stat_t> eps) {
-  const int64_t channel = int64_t{blockIdx.x} * kForwardThreads + threadIdx.x;
+  const int64_t channel = int64_t{blockIdx.x} * kElementwiseThreads + threadIdx.x;
   if (channel < channels) {
     mean[channel] = widen(from_mean[channel]);
     invstd[channel] = 1 / std::sqrt(widen(from_var[channel]) + eps);
@@ -39,8 +39,8 @@ __global__ void __launch_bounds__(kForwardThreads)
 template <typename stat_t, typename Launch>
 void launch_statistics(const StatisticsArguments& arguments, Launch& launch) {
   using V = Arithmetic<stat_t>;
-  launch(statistics_kernel<stat_t>, ceil_divide(arguments.channels, kForwardThreads),
-         kForwardThreads, static_cast<const stat_t*>(arguments.from_mean),
+  launch(statistics_kernel<stat_t>, ceil_divide(arguments.channels, kElementwiseThreads),
+         kElementwiseThreads, static_cast<const stat_t*>(arguments.from_mean),
          static_cast<const stat_t*>(arguments.from_var), static_cast<V*>(arguments.mean),
          static_cast<V*>(arguments.invstd), arguments.channels, static_cast<V>(arguments.eps));
 }

@@ -104,7 +104,7 @@ cuda::BatchNormParameters batch_norm_parameters(const at::Tensor& mean, const at
 /// Of each channel weight, bias, alpha and beta have a gradient.
 Layout layout_of(const char* op, const at::Tensor& input) {
   const auto layout = channel_layout(input, 1);
-  cuda::check_channels(op, layout, 4);
+  cuda::check_channels(op, layout, /*gradients=*/4);
   return layout;
 }
 

@@ -21,12 +21,12 @@ __device__ void compute_packs(const ElementwiseTensors<Op::kInputs>& tensors, in
                               const Op& op) {
   using Access = Pack<scalar_t, N>;
   constexpr int kUnroll = unroll(N * Op::kInputs);
-  const int64_t first = int64_t{blockIdx.x} * (kForwardThreads * kUnroll) + threadIdx.x;
+  const int64_t first = int64_t{blockIdx.x} * (kElementwiseThreads * kUnroll) + threadIdx.x;
 
   Access packs[kUnroll][Op::kInputs];
 #pragma unroll
   for (int u = 0; u < kUnroll; ++u) {
-    const int64_t access = first + u * kForwardThreads;
+    const int64_t access = first + u * kElementwiseThreads;
 #pragma unroll
     for (int k = 0; k < Op::kInputs; ++k) {
       packs[u][k] = load(static_cast<const Access*>(tensors.inputs[k]) + access, access < length,
@@ -35,7 +35,7 @@ __device__ void compute_packs(const ElementwiseTensors<Op::kInputs>& tensors, in
   }
 #pragma unroll
   for (int u = 0; u < kUnroll; ++u) {
-    const int64_t access = first + u * kForwardThreads;
+    const int64_t access = first + u * kElementwiseThreads;
     op.compute(access * N, packs[u]);
     if (access < length) {
       static_cast<Access*>(tensors.output)[access] = packs[u][0];
@@ -68,7 +68,7 @@ __device__ void compute_rest(const ElementwiseTensors<Op::kInputs>& tensors, int
 /// It is also asked for elements that do not exist, of which it gets zeros. `length` is that of the
 /// tensors in accesses: their last numel - length * N elements are computed apart.
 template <typename scalar_t, typename Op, int N>
-__global__ void __launch_bounds__(kForwardThreads, Op::kBlocks)
+__global__ void __launch_bounds__(kElementwiseThreads, Op::kBlocks)
     elementwise_kernel(ElementwiseTensors<Op::kInputs> tensors, int64_t length, Op op) {
   compute_packs<scalar_t, N>(tensors, length, op);
   if (N > 1 && blockIdx.x == 0) {
@@ -79,10 +79,10 @@ __global__ void __launch_bounds__(kForwardThreads, Op::kBlocks)
 template <typename scalar_t, int N, typename Op, typename Launch>
 void launch_elementwise_packs(const ElementwiseTensors<Op::kInputs>& tensors, const Op& op,
                               Launch& launch) {
-  constexpr int64_t kBlock = kForwardThreads * unroll(N * Op::kInputs) * N;
+  constexpr int64_t kBlock = kElementwiseThreads * unroll(N * Op::kInputs) * N;
   static_assert(kBlock <= kMostElementsOfBlock);
-  launch(elementwise_kernel<scalar_t, Op, N>, ceil_divide(tensors.numel, kBlock), kForwardThreads,
-         tensors, tensors.numel / N, op);
+  launch(elementwise_kernel<scalar_t, Op, N>, ceil_divide(tensors.numel, kBlock),
+         kElementwiseThreads, tensors, tensors.numel / N, op);
 }
 
 /// With accesses of kWidest elements where the tensors lie so that they can be made.

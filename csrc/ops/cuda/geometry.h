@@ -16,17 +16,15 @@ namespace mpelu::cuda {
 
 constexpr int64_t kAccessBytes = 16;
 
-constexpr int kForwardThreads = 128;
+constexpr int kElementwiseThreads = 128;
 constexpr int kBackwardThreads = 256;
 
-/// Accesses that a thread has in flight for each tensor; fewer where each brings many elements,
-/// which take registers and code.
-MPELU_HOST_DEVICE constexpr int unroll(int64_t elements_per_access) {
-  return elements_per_access > 4 ? 2 : 4;
-}
+/// Accesses that a thread has in flight for each tensor; fewer where those of one moment bring many
+/// elements, which take registers and code.
+MPELU_HOST_DEVICE constexpr int unroll(int64_t elements) { return elements > 4 ? 2 : 4; }
 
-/// Of an elementwise kernel, whatever its accesses and tensors.
-constexpr int64_t kMostElementsOfBlock = kForwardThreads * 16;
+/// The most that a block of an elementwise kernel takes, whatever its accesses and tensors.
+constexpr int64_t kMostElementsOfBlock = kElementwiseThreads * 16;
 
 /// Enough blocks to fill the largest device, few enough that adding up their sums costs nothing.
 constexpr int64_t kBackwardBlocks = 1024;
@@ -40,7 +38,8 @@ constexpr int64_t kShortestRowBytes = 64;
 /// Fewest elements of a column for which a sum per column (not per channel) is worth its memory.
 constexpr int64_t kShortestColumn = 32;
 
-/// Columns of a thread in batch norm's backward, which has more numbers for each.
+/// Neighbours that a thread of batch norm takes: each may be of another channel, which has more
+/// numbers than the activation's alone.
 constexpr int64_t kBatchNormColumns = 4;
 
 inline int64_t ceil_divide(int64_t n, int64_t d) { return (n + d - 1) / d; }

@@ -16,7 +16,7 @@ Layout layout_for(const char* op, const at::Tensor& input, const cuda::Parameter
                   const cuda::Parameter& beta, int64_t dim) {
   const bool shared = alpha.count == 1 && beta.count == 1;
   const auto layout = shared ? shared_layout(input) : channel_layout(input, dim);
-  cuda::check_channels(op, layout);
+  cuda::check_channels(op, layout, /*gradients=*/2);
   return layout;
 }
 

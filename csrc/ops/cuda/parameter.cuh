@@ -38,7 +38,7 @@ class ActivationView {
   /// An element's gradient does not depend on the others.
   static constexpr bool kWritesGradInput = true;
 
-  /// Of the forward, to a multiprocessor.
+  /// Blocks of the forward to a multiprocessor.
   static constexpr int kForwardBlocks = 8;
 
   ActivationView(const Parameter& alpha, const Parameter& beta) : alpha_(alpha), beta_(beta) {}

@@ -13,7 +13,7 @@
 #include "ops/cuda/dtype.h"
 #include "ops/dense.h"
 
-// How the kernels' hosts hand parameters over.
+// How the kernels' hosts hand tensors and parameters over.
 namespace mpelu::cuda {
 
 /// A parameter as the kernels read it, contiguous; a tensor of no element where it is a constant.
@@ -65,7 +65,7 @@ inline BackwardTensors backward_tensors(const Layout& layout, const at::Tensor& 
 }
 
 /// The kernels count channels, and blocks that add up a channel's gradients, in 31 bits.
-inline void check_channels(const char* op, const Layout& layout, int64_t gradients = 1) {
+inline void check_channels(const char* op, const Layout& layout, int64_t gradients) {
   const int64_t most = std::numeric_limits<int32_t>::max() / gradients;
   TORCH_CHECK(layout.channels <= most, op, ": expected at most ", most, " channels on CUDA, got ",
               layout.channels);

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 
 #include "../../catch.h"
 #include "emulation.h"
@@ -251,7 +252,8 @@ CATCH_TEST_CASE("a channel without a negative input has gradients of exactly 0 f
 }
 
 CATCH_TEST_CASE("the forward kernel overwrites its input", "[cuda]") {
-  const Case c{.layout = {4, 3, 700}};
+  // Three elements more than fill accesses of four.
+  const Case c{.layout = {5, 3, 701}};
   Inputs<float, float> inputs(c);
   Buffer<float> output(c.layout.numel());
   const auto run = [&](void* to) {
@@ -267,6 +269,25 @@ CATCH_TEST_CASE("the forward kernel overwrites its input", "[cuda]") {
   run(output.data());
   run(inputs.input.data());
   CATCH_CHECK(output.same_bits(inputs.input));
+}
+
+CATCH_TEST_CASE("elements past the 2^31st have the right channel, and those of a last block one",
+                "[cuda]") {
+  constexpr int64_t kNarrow = std::numeric_limits<int32_t>::max();
+  for (const int64_t end : {kNarrow - 2 * cuda::kMostElementsOfBlock,
+                            kNarrow - cuda::kMostElementsOfBlock, kNarrow, 4 * kNarrow}) {
+    for (const int64_t inner : {int64_t{1}, int64_t{49}, end / 7}) {
+      const Layout layout{end / (7 * inner), 7, inner};
+      const cuda::Channels channels(layout);
+      for (const int64_t index : {int64_t{0}, layout.numel() / 2, layout.numel() - 1,
+                                  layout.numel() + cuda::kMostElementsOfBlock - 1}) {
+        CATCH_CAPTURE(describe({.layout = layout}), index);
+        const auto [row, column] = channels.inner.divide(index);
+        CATCH_CHECK(column == index % inner);
+        CATCH_CHECK(channels.count.divide(row).remainder == index / inner % 7);
+      }
+    }
+  }
 }
 
 CATCH_TEST_CASE("an empty tensor launches nothing", "[cuda]") {

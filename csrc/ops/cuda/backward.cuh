@@ -1,8 +1,6 @@
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 #include "ops/cuda/arguments.h"
 #include "ops/cuda/backward_columns.cuh"
@@ -16,18 +14,18 @@ template <typename scalar_t, int kRows, int kColumns, typename View, typename Ou
           typename Launch>
 void launch_sums(const BackwardTensors& tensors, const BackwardPlan& plan, const View& view,
                  const Output& output, Launch& launch) {
-  const auto start = [&]<int N>(auto kernel, const auto& geometry, std::integral_constant<int, N>) {
+  const auto start = [&]<int N, typename... Rest>(void (*kernel)(const Pack<scalar_t, N>*, Rest...),
+                                                  const auto& geometry) {
     launch(kernel, plan.blocks(), plan.threads,
            static_cast<const Pack<scalar_t, N>*>(tensors.grad_output),
            static_cast<const Pack<scalar_t, N>*>(tensors.input),
            static_cast<Pack<scalar_t, N>*>(tensors.grad_input), geometry, view, output);
   };
   if (plan.reduction == BackwardPlan::Reduction::Rows) {
-    start(backward_rows_kernel<scalar_t, View, Output, kRows>, RowsGeometry(tensors.layout, plan),
-          std::integral_constant<int, kRows>());
+    start(backward_rows_kernel<scalar_t, View, Output, kRows>, RowsGeometry(tensors.layout, plan));
   } else {
     start(backward_columns_kernel<scalar_t, View, Output, kColumns>,
-          ColumnsGeometry(tensors.layout, plan), std::integral_constant<int, kColumns>());
+          ColumnsGeometry(tensors.layout, plan));
   }
 }
 
@@ -49,8 +47,8 @@ void launch_backward(const BackwardArguments& arguments, const BackwardPlan& pla
   if (plan.elements_per_access == 1) {
     launch_sums<scalar_t, 1, 1>(arguments.tensors, plan, view, output, launch);
   } else {
-    constexpr int kWidest = kAccessBytes / sizeof(scalar_t);
-    launch_sums<scalar_t, kWidest, kWidest>(arguments.tensors, plan, view, output, launch);
+    launch_sums<scalar_t, kWidest<scalar_t>, kWidest<scalar_t>>(arguments.tensors, plan, view,
+                                                                output, launch);
   }
   if (alpha_sums == nullptr) {
     return;

@@ -20,7 +20,7 @@ namespace mpelu::cuda {
 
 /// Elements of an access of 16 bytes or less.
 template <typename scalar_t>
-constexpr int kFew = std::min<int64_t>(kAccessBytes / sizeof(scalar_t), kBatchNormColumns);
+constexpr int kFew = std::min<int64_t>(kWidest<scalar_t>, kBatchNormColumns);
 
 /// A thread takes a channel.
 template <typename stat_t>
@@ -172,11 +172,11 @@ void launch_batch_norm_backward(const BatchNormBackwardArguments& arguments,
   const auto& parameters = arguments.parameters;
   const BatchNormView<param_t, V> view(parameters);
   const BatchNormSumOutput output(arguments.workspace, plan.sums());
-  constexpr int kWidest = kAccessBytes / sizeof(scalar_t);
   if (plan.elements_per_access == 1) {
     launch_sums<scalar_t, 1, 1>(arguments.tensors, plan, view, output, launch);
   } else {
-    launch_sums<scalar_t, kWidest, kFew<scalar_t>>(arguments.tensors, plan, view, output, launch);
+    launch_sums<scalar_t, kWidest<scalar_t>, kFew<scalar_t>>(arguments.tensors, plan, view, output,
+                                                             launch);
   }
 
   const int64_t channels = layout.channels;

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "ops/cuda/geometry.h"
+
 namespace mpelu::cuda {
 
 /// Half types are computed with in float.
@@ -29,6 +31,10 @@ template <typename T, typename V>
 __device__ T narrow(V value) {
   return Convert<T>::narrow(value);
 }
+
+/// Elements of the widest access.
+template <typename T>
+constexpr int kWidest = kAccessBytes / sizeof(T);
 
 /// N neighbours in memory, read and written in one access.
 template <typename T, int N>

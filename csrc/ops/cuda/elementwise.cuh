@@ -85,8 +85,8 @@ void launch_elementwise_packs(const ElementwiseTensors<Op::kInputs>& tensors, co
          kElementwiseThreads, tensors, tensors.numel / N, op);
 }
 
-/// With accesses of kWidest elements where the tensors lie so that they can be made.
-template <typename scalar_t, int kWidest, typename Op, typename Launch>
+/// With accesses of kMost elements where the tensors lie so that they can be made.
+template <typename scalar_t, int kMost, typename Op, typename Launch>
 void launch_elementwise(const ElementwiseTensors<Op::kInputs>& tensors, const Op& op,
                         Launch& launch) {
   bool aligned = are_aligned(tensors.output);
@@ -94,7 +94,7 @@ void launch_elementwise(const ElementwiseTensors<Op::kInputs>& tensors, const Op
     aligned = aligned && are_aligned(input);
   }
   if (aligned) {
-    launch_elementwise_packs<scalar_t, kWidest>(tensors, op, launch);
+    launch_elementwise_packs<scalar_t, kMost>(tensors, op, launch);
   } else {
     launch_elementwise_packs<scalar_t, 1>(tensors, op, launch);
   }

@@ -39,7 +39,7 @@ template <typename scalar_t, typename Launch>
 void launch_elu_backward(const EluBackwardArguments& arguments, Launch& launch) {
   const EluBackward<scalar_t> op{static_cast<Arithmetic<scalar_t>>(arguments.alpha),
                                  arguments.is_result};
-  launch_elementwise<scalar_t, kAccessBytes / sizeof(scalar_t)>(
+  launch_elementwise<scalar_t, kWidest<scalar_t>>(
       {{arguments.grad_output, arguments.input_or_output}, arguments.grad_input, arguments.numel},
       op, launch);
 }

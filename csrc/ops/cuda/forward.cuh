@@ -73,22 +73,22 @@ struct Forward {
   }
 };
 
-/// output = f(input), for the f of view's channels, with accesses of at most kWidest elements.
-template <typename scalar_t, int kWidest, typename View, typename Launch>
+/// output = f(input), for the f of view's channels, with accesses of kMost elements at most.
+template <typename scalar_t, int kMost, typename View, typename Launch>
 void launch_forward(const Layout& layout, const void* input, void* output, const View& view,
                     Launch& launch) {
   // A layout without elements may have no channels, by which nothing can be divided.
   if (layout.numel() > 0) {
-    launch_elementwise<scalar_t, kWidest>({{input}, output, layout.numel()},
-                                          Forward<scalar_t, View>{Channels(layout), view}, launch);
+    launch_elementwise<scalar_t, kMost>({{input}, output, layout.numel()},
+                                        Forward<scalar_t, View>{Channels(layout), view}, launch);
   }
 }
 
 template <typename scalar_t, typename param_t, typename Launch>
 void launch_forward(const ForwardArguments& arguments, Launch& launch) {
   const ActivationView<param_t, Arithmetic<scalar_t>> view(arguments.alpha, arguments.beta);
-  launch_forward<scalar_t, kAccessBytes / sizeof(scalar_t)>(arguments.layout, arguments.input,
-                                                            arguments.output, view, launch);
+  launch_forward<scalar_t, kWidest<scalar_t>>(arguments.layout, arguments.input, arguments.output,
+                                              view, launch);
 }
 
 }  // namespace mpelu::cuda

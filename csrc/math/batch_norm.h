@@ -14,6 +14,8 @@ struct BatchNorm {
   V scale;
   V bias;
   Channel<V> activation;
+
+  MPELU_HOST_DEVICE typename Real<V>::Mask grows() const { return activation.grows(); }
 };
 
 /// What elements add to the gradients of their channel's parameters, but for constant factors.
@@ -27,15 +29,16 @@ struct BatchNormSums {
 // The mean is subtracted first: x * scale + (bias - mean * scale) takes an instruction less, and is
 // a difference of large numbers where the mean is large.
 
-template <BetaRange Range = BetaRange::kAny, typename V>
+template <ParameterRange Range = ParameterRange::kAny, Precision kPrecision = Precision::kRounded,
+          typename V>
 MPELU_HOST_DEVICE V forward(V x, const BatchNorm<V>& channel) {
   const V u = Real<V>::multiply_add(x - channel.mean, channel.scale, channel.bias);
-  return forward<Range>(u, channel.activation);
+  return forward<Range, kPrecision>(u, channel.activation);
 }
 
 /// The gradient with respect to u. To the sums go those of the activation, that gradient itself
 /// (bias, mean) and its product with x - mean (weight, variance).
-template <BetaRange Range = BetaRange::kAny, typename V>
+template <ParameterRange Range = ParameterRange::kAny, typename V>
 MPELU_HOST_DEVICE V backward(V grad_output, V x, const BatchNorm<V>& channel,
                              BatchNormSums<V>& sums) {
   using R = Real<V>;

@@ -18,13 +18,17 @@ struct ExpConstants<float> {
   static constexpr float kMin = -88.0f;
   static constexpr float kMax = 89.5f;
   static constexpr float kLog2E = 1.44269504f;
-  // The high part has 9 trailing zeros, so that k times it is exact for every k in use.
+  static constexpr float kLn2 = 0.693147181f;
+  // Its high part has 9 trailing zeros, so that k times it is exact for every k in use.
   static constexpr float kLn2High = 0.693359375f;
   static constexpr float kLn2Low = -2.12194440e-4f;
   // expm1(r) ~ r + r^2 h(r) (minimax), relative error 2^-28 on |r| <= ln(2) / 2 and 2^-26 up to
   // ln(2); h from its highest coefficient.
   static constexpr float kPolynomial[] = {0x1.d7197ap-13f, 0x1.6c53dcp-10f, 0x1.10e6a2p-7f,
                                           0x1.5555acp-5f,  0x1.555574p-3f,  0.5f};
+  // The same with relative error 2^-26 on |r| <= ln(2) / 2, and of no use above.
+  static constexpr float kShortPolynomial[] = {0x1.6c662p-10f, 0x1.1223fep-7f, 0x1.5555aap-5f,
+                                               0x1.5554b6p-3f, 0.5f};
 };
 
 template <>
@@ -35,6 +39,7 @@ struct ExpConstants<double> {
   static constexpr double kMin = -709.0;
   static constexpr double kMax = 710.5;
   static constexpr double kLog2E = 1.4426950408889634074;
+  static constexpr double kLn2 = 6.93147180559945309417e-01;
   static constexpr double kLn2High = 6.93147180369123816490e-01;
   static constexpr double kLn2Low = 1.90821492927058770002e-10;
   // As above, with relative errors 2^-59 and 2^-57.
@@ -42,11 +47,11 @@ struct ExpConstants<double> {
       1.8708062114340314e-10, 2.071950501436637e-09, 2.504900812396807e-08,  2.755785014132398e-07,
       2.755731341919104e-06,  2.48015867202896e-05,  0.00019841269851709442, 0.0013888888889155052,
       0.008333333333328674,   0.0416666666666662,    0.1666666666666667,     0.5};
+  static constexpr double kShortPolynomial[] = {
+      2.0875330164934457e-09, 2.5108992678742513e-08, 2.7557402681495106e-07, 2.755724433786071e-06,
+      2.4801587172446612e-05, 0.00019841269885998488, 0.0013888888888962442,  0.008333333333321681,
+      0.04166666666666651,    0.16666666666666677,    0.5};
 };
-
-/// Which betas a formula is for. None below 0 spares what e^(beta x) needs where it grows; for the
-/// betas that both are for, both give the same bits.
-enum class BetaRange { kAny, kNotNegative };
 
 /// beta as the exponential uses it. For scalars; vector.h has another for SIMD vectors, which
 /// trades a number more for some instructions less.
@@ -65,36 +70,35 @@ struct Rate {
   }
 };
 
+/// The polynomial with these coefficients by Horner's scheme: in r or, with as many operations in a
+/// chain half as long, in r2 = r^2 for pairs of coefficients. Unrolled at compile time so that the
+/// device keeps the coefficients as immediates.
+template <const auto& kCoefficients, size_t I = 0, typename V>
+MPELU_HOST_DEVICE V polynomial(V r, V r2, V sum = V(0)) {
+  using R = Real<V>;
+  constexpr size_t kLeft = sizeof(kCoefficients) / sizeof(kCoefficients[0]) - I;
+  if constexpr (kLeft == 0) {
+    return sum;
+  } else if constexpr (R::kShortChains && kLeft > 1) {
+    constexpr auto kFirst = kCoefficients[I];
+    constexpr auto kSecond = kCoefficients[I + 1];
+    const V pair = R::multiply_add(V(kFirst), r, V(kSecond));
+    return polynomial<kCoefficients, I + 2>(r, r2, I == 0 ? pair : R::multiply_add(sum, r2, pair));
+  } else {
+    constexpr auto kNext = kCoefficients[I];
+    return polynomial<kCoefficients, I + 1>(r, r2,
+                                            I == 0 ? V(kNext) : R::multiply_add(sum, r, V(kNext)));
+  }
+}
+
 /// e^z - 1 and e^z.
 template <typename V>
 struct Exponential {
   V expm1;
   V exp;
-  /// Where e^z is so large that in expm1 its 1 is lost to rounding.
-  typename Real<V>::Mask lacks_one;
+  /// What expm1 has lost to rounding by its last addition, which is its 1 where e^z is large.
+  V lost;
 };
-
-/// The polynomial of kPolynomial by Horner's scheme: in r or, with as many operations in a chain
-/// half as long, in r^2 for pairs of coefficients. Unrolled at compile time so that the device
-/// keeps the coefficients as immediates.
-template <typename V, size_t I = 0>
-MPELU_HOST_DEVICE V polynomial(V r, V r2, V sum) {
-  using R = Real<V>;
-  using C = ExpConstants<typename R::Scalar>;
-  constexpr size_t kSize = sizeof(C::kPolynomial) / sizeof(C::kPolynomial[0]);
-  static_assert(kSize % 2 == 0);
-  if constexpr (I == kSize) {
-    return sum;
-  } else if constexpr (R::kShortChains) {
-    constexpr auto kFirst = C::kPolynomial[I];
-    constexpr auto kSecond = C::kPolynomial[I + 1];
-    const V pair = R::multiply_add(V(kFirst), r, V(kSecond));
-    return polynomial<V, I + 2>(r, r2, I == 0 ? pair : R::multiply_add(sum, r2, pair));
-  } else {
-    constexpr auto kNext = C::kPolynomial[I];
-    return polynomial<V, I + 1>(r, r2, I == 0 ? V(kNext) : R::multiply_add(sum, r, V(kNext)));
-  }
-}
 
 /// The exponential of beta * x for x <= 0, correct to about one unit in the last place: expm1 for
 /// all such x (-1 towards z = -inf, +inf above the range, NaN for NaN), exp down to about the
@@ -108,7 +112,7 @@ MPELU_HOST_DEVICE V polynomial(V r, V r2, V sum) {
 /// expm1(r) is the sum of a high part and a tail. Its rounding costs little where the other term is
 /// large or k is 0. Where k is 1 it could be a whole unit of the result, and there the other term
 /// and the high part add up exactly.
-template <BetaRange Range = BetaRange::kAny, typename V>
+template <typename V>
 MPELU_HOST_DEVICE Exponential<V> exponential(V x, const Rate<V>& rate) {
   using R = Real<V>;
   using T = typename R::Scalar;
@@ -117,29 +121,43 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const Rate<V>& rate) {
 
   V error;
   const V z = rate.times(x, error);
-  V shifted = R::multiply_add(z, V(C::kLog2E), V(kRound));
-  if constexpr (Range == BetaRange::kAny) {
-    shifted = R::at_most(shifted, V(kRound + T(C::kExponentBias)));
-  }
+  const V shifted = R::at_most(R::multiply_add(z, V(C::kLog2E), V(kRound)),
+                               V(kRound + T(C::kExponentBias)));
   const V k = shifted - V(kRound);
   const V scale = R::template shift_left<C::kMantissaBits>(shifted);  // 2^k
   const V high = R::multiply_add(k, V(-C::kLn2High), z);
   const V low = R::multiply_add(k, V(-C::kLn2Low), error);
   const V r = high + low;
 
-  const V h = polynomial(r, r * r, V(T(0)));
-  const V tail = R::multiply_add(r * r, h, low);
+  const V r2 = r * r;
+  const V tail = R::multiply_add(r2, polynomial<C::kPolynomial>(r, r2), low);
   const V p = high + tail;
   const V scale_minus_one = scale - V(T(1));
-  V first = scale_minus_one;
-  V rest = p;
-  if constexpr (Range == BetaRange::kAny) {
-    const auto k_is_one = R::equal(scale, V(T(2)));
-    first = R::multiply_add_where(k_is_one, scale, high, first);
-    rest = R::select(k_is_one, tail, rest);
-  }
-  return {R::multiply_add(scale, rest, first), R::multiply_add(scale, p, scale),
-          R::equal(scale_minus_one, scale)};
+  const auto k_is_one = R::equal(scale, V(T(2)));
+  const V first = R::multiply_add_where(k_is_one, scale, high, scale_minus_one);
+  const V rest = R::select(k_is_one, tail, p);
+  const V expm1 = R::multiply_add(scale, rest, first);
+  const V lost = R::multiply_add(scale, rest, first - expm1);
+  return {expm1, R::multiply_add(scale, p, scale),
+          R::select(R::equal(scale_minus_one, scale), V(T(-1)), lost)};
+}
+
+/// The exponential of z <= 0, 0 from about the smallest normal number on: scale * (1 + r + r^2 h),
+/// where scale is a power of two and |r| <= ln(2) / 2. Returns h. One part of ln 2 and a shorter
+/// polynomial make it correct to about 1 + |z| units in the last place, no worse than the rounding
+/// of z does; what it vanishes beside is of more interest.
+template <typename V>
+MPELU_HOST_DEVICE V decay(V z, V& scale, V& r) {
+  using R = Real<V>;
+  using T = typename R::Scalar;
+  using C = ExpConstants<T>;
+  constexpr T kRound = C::kRound + T(C::kExponentBias);
+
+  const V shifted = R::multiply_add(z, V(C::kLog2E), V(kRound));
+  const V k = shifted - V(kRound);
+  scale = R::template shift_left<C::kMantissaBits>(shifted);  // 2^k
+  r = R::multiply_add(k, V(-C::kLn2), z);
+  return polynomial<C::kShortPolynomial>(r, r * r);
 }
 
 }  // namespace mpelu::math

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <type_traits>
+
 #include "math/expm1.h"
 
 namespace mpelu::math {
@@ -12,24 +14,68 @@ namespace mpelu::math {
 // SPELU is beta = 1, ELU is beta = 1 with a fixed alpha. Zero belongs to the lower branch, as in
 // Caffe's layers, which only the gradient can tell.
 
+/// Which parameters a formula is for: any, by a choice between two formulas; those of
+/// Channel::grows(), by one that would do for any; the others, by one of fewer instructions.
+enum class ParameterRange { kAny, kGrowing, kDecaying };
+
+template <ParameterRange Range>
+using RangeConstant = std::integral_constant<ParameterRange, Range>;
+
+/// Whether the rounding errors of beta * x and of expm1 are carried along. They are not worth it
+/// where x is a rounded number itself or the result is to be rounded to a half type.
+enum class Precision { kFull, kRounded };
+
+/// For results that are computed in T and stored as scalar_t.
+template <typename scalar_t, typename T>
+constexpr Precision kPrecisionOf =
+    std::is_same_v<scalar_t, T> ? Precision::kFull : Precision::kRounded;
+
 /// The parameters of one channel as the formulas use them.
 template <typename V>
 struct Channel {
   V alpha;
   Rate<V> rate;
+
+  /// Whether e^(beta x) grows for x < 0, or a number is NaN or alpha infinite.
+  MPELU_HOST_DEVICE typename Real<V>::Mask grows() const {
+    return Real<V>::negative(rate.beta + (alpha - alpha));
+  }
 };
 
 /// f(x). A zero of x keeps its sign; alpha = 0 gives the bits of ReLU: +0, never -0, below zero.
-template <BetaRange Range = BetaRange::kAny, typename V>
+template <ParameterRange Range = ParameterRange::kAny, Precision kPrecision = Precision::kFull,
+          typename V>
 MPELU_HOST_DEVICE V forward(V x, const Channel<V>& channel) {
   using R = Real<V>;
-  const auto [m, e, lacks_one] = exponential<Range>(x, channel.rate);
-  const V zero(typename R::Scalar(0));
-  V rest = zero;
-  if constexpr (Range == BetaRange::kAny) {
-    rest = R::select(lacks_one, zero - channel.alpha, zero);
+  const auto is_lower = R::negative(x);
+  if constexpr (Range == ParameterRange::kAny) {
+    const auto grows = channel.grows();
+    const V y = forward<ParameterRange::kDecaying, kPrecision>(x, channel);
+    return R::any(grows) ? R::select(grows, forward<ParameterRange::kGrowing>(x, channel), y) : y;
+  } else if constexpr (Range == ParameterRange::kGrowing) {
+    const auto [m, e, lost] = exponential(x, channel.rate);
+    const V zero(typename R::Scalar(0));
+    const auto is_finite = R::equal(channel.alpha - channel.alpha, zero);
+    const V rest = R::select(is_finite, channel.alpha * lost, zero);
+    return R::select(is_lower, R::multiply_add(channel.alpha, m, rest), x);
+  } else {
+    // alpha (scale (1 + p) - 1) is rounded once less as alpha scale p + alpha (scale - 1).
+    V error;
+    V scale;
+    V r;
+    const V h = decay(channel.rate.times(x, error), scale, r);
+    const V factor = channel.alpha * scale;
+    const V rest = R::select(is_lower, factor - channel.alpha, x);
+    if constexpr (kPrecision == Precision::kRounded) {
+      return R::multiply_add_where(is_lower, factor, R::multiply_add(r * r, h, r), rest);
+    } else {
+      const V tail = R::multiply_add(r * r, h, error);
+      const V p = r + tail;
+      const V lost = (r - p) + tail;
+      return R::multiply_add_where(is_lower, factor, p,
+                                   R::multiply_add_where(is_lower, factor, lost, rest));
+    }
   }
-  return R::select(R::non_negative(x), x, R::multiply_add(channel.alpha, m, rest));
 }
 
 /// What elements add to the gradients of their channel's parameters, but for constant factors.
@@ -39,13 +85,45 @@ struct Sums {
   V beta;
 };
 
+/// m = expm1(beta x) and e = exp(beta x) as the gradients need them: the rounding error of beta x
+/// is carried along only where e^(beta x) grows.
+template <ParameterRange Range, typename V>
+MPELU_HOST_DEVICE void exponentials(V x, const Channel<V>& channel, V& m, V& e) {
+  using R = Real<V>;
+  if constexpr (Range == ParameterRange::kAny) {
+    const auto grows = channel.grows();
+    exponentials<ParameterRange::kDecaying>(x, channel, m, e);
+    if (R::any(grows)) {
+      V growing_m;
+      V growing_e;
+      exponentials<ParameterRange::kGrowing>(x, channel, growing_m, growing_e);
+      m = R::select(grows, growing_m, m);
+      e = R::select(grows, growing_e, e);
+    }
+  } else if constexpr (Range == ParameterRange::kGrowing) {
+    const auto exponential = math::exponential(x, channel.rate);
+    m = exponential.expm1;
+    e = exponential.exp;
+  } else {
+    V error;
+    V scale;
+    V r;
+    const V h = decay(channel.rate.times(x, error), scale, r);
+    const V p = R::multiply_add(r * r, h, r);
+    m = R::multiply_add(scale, p, scale - V(typename R::Scalar(1)));
+    e = R::multiply_add(scale, p, scale);
+  }
+}
+
 /// The gradient of f at x with respect to x, times grad_output: for x <= 0, with m = expm1(beta x)
 /// and e = exp(beta x), alpha beta e; for x > 0, 1. Where x <= 0, grad_output * m goes to alpha's
 /// sum and grad_output * e * x to beta's.
-template <BetaRange Range = BetaRange::kAny, typename V>
+template <ParameterRange Range = ParameterRange::kAny, typename V>
 MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V>& channel, Sums<V>& sums) {
   using R = Real<V>;
-  const auto [m, e, lacks_one] = exponential<Range>(x, channel.rate);
+  V m;
+  V e;
+  exponentials<Range>(x, channel, m, e);
   const auto is_lower = R::not_positive(x);
   const V scaled = grad_output * e;
   sums.alpha = R::multiply_add_where(is_lower, grad_output, m, sums.alpha);

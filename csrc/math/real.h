@@ -31,8 +31,12 @@ struct Real {
 
   /// x <= 0, or x is NaN.
   static MPELU_HOST_DEVICE Mask not_positive(V x) { return !(x > V(0)); }
-  static MPELU_HOST_DEVICE Mask non_negative(V x) { return x >= V(0); }
+  /// x < 0, or x is NaN.
+  static MPELU_HOST_DEVICE Mask negative(V x) { return !(x >= V(0)); }
   static MPELU_HOST_DEVICE Mask equal(V a, V b) { return a == b; }
+
+  /// Whether the mask may have anything.
+  static MPELU_HOST_DEVICE bool any(Mask mask) { return mask; }
 
   /// x held to a limit; NaN stays NaN.
   static MPELU_HOST_DEVICE V at_least(V x, V limit) { return x < limit ? limit : x; }

@@ -30,8 +30,9 @@ struct Real<at::vec::Vectorized<T>> {
   using Mask = std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8>;
 
   static Mask not_positive(const V& x) { return compare<_CMP_NGT_UQ>(x, V(T(0))); }
-  static Mask non_negative(const V& x) { return compare<_CMP_GE_OQ>(x, V(T(0))); }
+  static Mask negative(const V& x) { return compare<_CMP_NGE_UQ>(x, V(T(0))); }
   static Mask equal(const V& a, const V& b) { return compare<_CMP_EQ_OQ>(a, b); }
+  static bool any(Mask mask) { return mask != 0; }
 
   static V select(Mask mask, const V& a, const V& b) {
     if constexpr (sizeof(T) == 4) {
@@ -44,8 +45,9 @@ struct Real<at::vec::Vectorized<T>> {
   using Mask = Integers;
 
   static Mask not_positive(const V& x) { return ~(Native(x) > Native{}); }
-  static Mask non_negative(const V& x) { return Native(x) >= Native{}; }
+  static Mask negative(const V& x) { return ~(Native(x) >= Native{}); }
   static Mask equal(const V& a, const V& b) { return Native(a) == Native(b); }
+  static bool any(const Mask& /*mask*/) { return true; }
 
   static V select(const Mask& mask, const V& a, const V& b) {
     return V(mask ? Native(a) : Native(b));
@@ -62,8 +64,9 @@ struct Real<at::vec::Vectorized<T>> {
   using Mask = V;
 
   static Mask not_positive(const V& x) { return ~(x > V(T(0))); }
-  static Mask non_negative(const V& x) { return x >= V(T(0)); }
+  static Mask negative(const V& x) { return ~(x >= V(T(0))); }
   static Mask equal(const V& a, const V& b) { return a == b; }
+  static bool any(const Mask& /*mask*/) { return true; }
   static V select(const Mask& mask, const V& a, const V& b) { return V::blendv(b, a, mask); }
 
   static V product_error(const V& a, const V& b, const V& p) {
@@ -139,8 +142,7 @@ struct Lane {
     return {fields[0], {fields[1], fields[2]}};
   }
 
-  /// Whether e^(beta x) does, for x < 0.
-  bool grows() const { return beta < 0; }
+  bool grows() const { return Channel<T>{alpha, {beta}}.grows(); }
 
   T alpha;
   T beta;

@@ -5,6 +5,7 @@
 #include "math/batch_norm.h"
 #include "ops/cuda/element.cuh"
 #include "ops/cuda/geometry.h"
+#include "ops/cuda/parameter.cuh"
 #include "ops/cuda/reduce.cuh"
 
 namespace mpelu::cuda {
@@ -21,8 +22,8 @@ class BackwardRound {
                        int64_t offset, bool exists) {
     offsets_[u] = offset;
     exists_[u] = exists;
-    inputs_[u] = cuda::load(input + offset, exists, narrow<scalar_t>(1.0f));
-    grads_[u] = cuda::load(grad_output + offset, exists, narrow<scalar_t>(0.0f));
+    inputs_[u] = cuda::load(input + offset, exists, Fill::kPositive);
+    grads_[u] = cuda::load(grad_output + offset, exists, Fill::kZero);
   }
 
   /// Computes the gradients of element i of every access, which are of one channel: the input's are
@@ -30,12 +31,14 @@ class BackwardRound {
   template <typename V>
   __device__ math::Sums<V> compute(int i, const math::Channel<V>& channel) {
     math::Sums<V> sums{};
+    with_parameter_range(channel, [&](auto range) {
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      scalar_t& grad = grads_[u].values[i];
-      grad =
-          narrow<scalar_t>(math::backward(widen(grad), widen(inputs_[u].values[i]), channel, sums));
-    }
+      for (int u = 0; u < kUnroll; ++u) {
+        scalar_t& grad = grads_[u].values[i];
+        grad = narrow<scalar_t>(math::backward<decltype(range)::value>(
+            widen(grad), widen(inputs_[u].values[i]), channel, sums));
+      }
+    });
     return sums;
   }
 
@@ -44,12 +47,15 @@ class BackwardRound {
   template <typename V>
   __device__ math::BatchNormSums<V> compute(int i, const math::BatchNorm<V>& channel) {
     math::BatchNormSums<V> sums{};
+    with_parameter_range(channel, [&](auto range) {
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      if (exists_[u]) {
-        math::backward(widen(grads_[u].values[i]), widen(inputs_[u].values[i]), channel, sums);
+      for (int u = 0; u < kUnroll; ++u) {
+        if (exists_[u]) {
+          math::backward<decltype(range)::value>(
+              widen(grads_[u].values[i]), widen(inputs_[u].values[i]), channel, sums);
+        }
       }
-    }
+    });
     return sums;
   }
 

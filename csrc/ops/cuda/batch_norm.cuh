@@ -54,6 +54,8 @@ class BatchNormView {
   using Sums = math::BatchNormSums<T>;
 
   static constexpr bool kWritesGradInput = false;
+  template <typename scalar_t>
+  static constexpr auto kPrecision = math::Precision::kRounded;
   static constexpr int kForwardBlocks = 7;
 
   explicit BatchNormView(const BatchNormParameters& parameters)
@@ -107,6 +109,8 @@ class InputGradientView {
   struct Channel {
     math::BatchNorm<V> batch_norm;
     math::InputGradient<V> through_statistics;
+
+    __device__ bool grows() const { return batch_norm.grows(); }
   };
 
   /// means has what math::InputGradient needs of each channel but for the scale, [2, channels];
@@ -125,10 +129,11 @@ class InputGradientView {
   }
 
   /// Without statistics not even an infinite x takes part.
+  template <math::ParameterRange Range>
   __device__ V input_gradient(V grad_output, V x, const Channel& channel) const {
     math::BatchNormSums<V> unused{};
-    const V scaled =
-        channel.batch_norm.scale * math::backward(grad_output, x, channel.batch_norm, unused);
+    const V scaled = channel.batch_norm.scale *
+                     math::backward<Range>(grad_output, x, channel.batch_norm, unused);
     return means_ == nullptr ? scaled : math::input_gradient(scaled, x, channel.through_statistics);
   }
 
@@ -150,9 +155,10 @@ struct InputGradient {
   template <int N>
   __device__ void compute(int64_t index, Pack<scalar_t, N> (&packs)[2]) const {
     scalar_t(&grads)[N] = packs[0].values;
-    for_each_neighbour<N>(index, channels, view, [&](int i, const auto& channel) {
+    for_each_neighbour<scalar_t, N>(index, channels, view, [&](int i, const auto& channel, auto range) {
       const auto x = widen(packs[1].values[i]);
-      grads[i] = narrow<scalar_t>(view.input_gradient(widen(grads[i]), x, channel));
+      grads[i] = narrow<scalar_t>(
+          view.template input_gradient<decltype(range)::value>(widen(grads[i]), x, channel));
     });
   }
 };

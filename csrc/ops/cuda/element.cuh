@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "ops/cuda/geometry.h"
@@ -42,17 +43,26 @@ struct alignas(sizeof(T) * N) Pack {
   T values[N];
 };
 
-/// The pack at `from`, or `fill` in all places where there is none.
-template <typename T, int N>
-__device__ Pack<T, N> load(const Pack<T, N>* from, bool exists, T fill) {
-  Pack<T, N> pack;
-#pragma unroll
-  for (int i = 0; i < N; ++i) {
-    pack.values[i] = fill;
-  }
+/// The bytes of a pack as words: numbers of two bytes would be put together one by one.
+template <typename Pack, typename Word = std::conditional_t<sizeof(Pack) % 4 == 0, uint32_t, uint16_t>>
+struct [[gnu::may_alias]] alignas(Pack) Words {
+  Word words[sizeof(Pack) / sizeof(Word)];
+};
+
+/// What load() gives where there is nothing, by its bytes: zeros, or numbers above zero, whatever
+/// the type.
+enum class Fill : unsigned char { kZero = 0, kPositive = 0x3f };
+
+/// The pack at `from`, or `fill` where there is none.
+template <typename Pack>
+__device__ Pack load(const Pack* from, bool exists, Fill fill) {
+  Words<Pack> words;
+  std::memset(&words, static_cast<unsigned char>(fill), sizeof(words));
   if (exists) {
-    pack = *from;
+    words = *reinterpret_cast<const Words<Pack>*>(from);
   }
+  Pack pack;
+  std::memcpy(&pack, &words, sizeof(pack));
   return pack;
 }
 

@@ -30,7 +30,7 @@ __device__ void compute_packs(const ElementwiseTensors<Op::kInputs>& tensors, in
 #pragma unroll
     for (int k = 0; k < Op::kInputs; ++k) {
       packs[u][k] = load(static_cast<const Access*>(tensors.inputs[k]) + access, access < length,
-                         narrow<scalar_t>(0.0f));
+                         Fill::kZero);
     }
   }
 #pragma unroll

@@ -28,7 +28,7 @@ struct EluBackward {
       const V x = widen(packs[1].values[i]);
       math::Sums<V> unused{};
       const V grad = is_result ? math::elu_backward_from_output(g, x, alpha)
-                               : math::backward<math::BetaRange::kNotNegative>(
+                               : math::backward<math::ParameterRange::kDecaying>(
                                      g, x, math::Channel<V>{alpha, {V(1)}}, unused);
       packs[0].values[i] = narrow<scalar_t>(grad);
     }

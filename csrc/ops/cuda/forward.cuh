@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "math/mpelu.h"
 #include "ops/cuda/arguments.h"
@@ -22,8 +23,20 @@ struct Channels {
         count(layout.channels, layout.numel() + kMostElementsOfBlock) {}
 };
 
-/// Calls f(i, view[channel of element index + i]) for i = 0, ..., N - 1.
-template <int N, typename View, typename Function>
+/// As with_parameter_range, but in double precision, where both formulas take too many registers,
+/// the one for growing parameters has to do for all.
+template <typename scalar_t, typename Channel, typename Body>
+__device__ void with_elementwise_range(const Channel& channel, const Body& body) {
+  if constexpr (std::is_same_v<scalar_t, double>) {
+    body(math::RangeConstant<math::ParameterRange::kGrowing>());
+  } else {
+    with_parameter_range(channel, body);
+  }
+}
+
+/// Calls f(i, view[channel of element index + i], range) for i = 0, ..., N - 1, where the range is a
+/// constant that has the channel's parameters.
+template <typename scalar_t, int N, typename View, typename Function>
 __device__ void for_each_neighbour(int64_t index, const Channels& channels, const View& view,
                                    const Function& f) {
   const int64_t inner = channels.inner.divisor();
@@ -39,7 +52,8 @@ __device__ void for_each_neighbour(int64_t index, const Channels& channels, cons
     if (left < N) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
-        f(i, view[index_of_channel]);
+        const auto channel = view[index_of_channel];
+        with_elementwise_range<scalar_t>(channel, [&](auto range) { f(i, channel, range); });
         if (--left == 0) {
           left = inner;
           index_of_channel = index_of_channel + 1 == count ? 0 : index_of_channel + 1;
@@ -49,10 +63,12 @@ __device__ void for_each_neighbour(int64_t index, const Channels& channels, cons
     }
   }
   const auto channel = view[index_of_channel];
+  with_elementwise_range<scalar_t>(channel, [&](auto range) {
 #pragma unroll
-  for (int i = 0; i < N; ++i) {
-    f(i, channel);
-  }
+    for (int i = 0; i < N; ++i) {
+      f(i, channel, range);
+    }
+  });
 }
 
 /// f of view's channels.
@@ -66,9 +82,11 @@ struct Forward {
 
   template <int N>
   __device__ void compute(int64_t index, Pack<scalar_t, N> (&packs)[1]) const {
+    constexpr auto kPrecision = View::template kPrecision<scalar_t>;
     scalar_t(&values)[N] = packs[0].values;
-    for_each_neighbour<N>(index, channels, view, [&](int i, const auto& channel) {
-      values[i] = narrow<scalar_t>(math::forward(widen(values[i]), channel));
+    for_each_neighbour<scalar_t, N>(index, channels, view, [&](int i, const auto& channel, auto range) {
+      values[i] = narrow<scalar_t>(
+          math::forward<decltype(range)::value, kPrecision>(widen(values[i]), channel));
     });
   }
 };

@@ -27,6 +27,18 @@ class ParameterView {
   bool shared_;
 };
 
+/// Calls body with the range that has the channel's parameters, as a constant: what body does with
+/// several elements branches once.
+template <typename Channel, typename Body>
+__device__ void with_parameter_range(const Channel& channel, const Body& body) {
+  using math::ParameterRange;
+  if (channel.grows()) {
+    body(math::RangeConstant<ParameterRange::kGrowing>());
+  } else {
+    body(math::RangeConstant<ParameterRange::kDecaying>());
+  }
+}
+
 /// The channels of an activation.
 template <typename param_t, typename V>
 class ActivationView {
@@ -37,6 +49,9 @@ class ActivationView {
 
   /// An element's gradient does not depend on the others.
   static constexpr bool kWritesGradInput = true;
+
+  template <typename scalar_t>
+  static constexpr auto kPrecision = math::kPrecisionOf<scalar_t, V>;
 
   /// Blocks of the forward to a multiprocessor.
   static constexpr int kForwardBlocks = 8;

@@ -9,6 +9,7 @@
 
 #include "../catch.h"
 #include "math/vector.h"
+#include "ulps.h"
 
 namespace {
 
@@ -21,37 +22,37 @@ struct Exponential {
   T exp;
 };
 
+/// The number itself, or the last of a vector.
+template <typename V>
+auto last_lane(const V& numbers) {
+  using T = typename mpelu::math::Real<V>::Scalar;
+  if constexpr (std::is_same_v<V, T>) {
+    return numbers;
+  } else {
+    T lanes[V::size()];
+    numbers.store(lanes);
+    return lanes[V::size() - 1];
+  }
+}
+
 /// expm1 and exp of beta * x for x <= 0, computed in V: the number type itself or a vector of it.
 template <typename V, typename T = typename mpelu::math::Real<V>::Scalar>
 Exponential<T> exponential(T x, T beta) {
+  mpelu::math::Rate<V> rate;
   if constexpr (std::is_same_v<V, T>) {
-    const auto result = mpelu::math::exponential(x, {beta});
-    return {result.expm1, result.exp};
+    rate = {beta};
   } else {
     const mpelu::math::Lane<T> lane(1, beta);
-    const auto result = mpelu::math::exponential(V(x), {V(lane.beta), V(lane.lowest)});
-    T expm1[V::size()], exp[V::size()];
-    result.expm1.store(expm1);
-    result.exp.store(exp);
-    return {expm1[V::size() - 1], exp[V::size() - 1]};
+    rate = {V(lane.beta), V(lane.lowest)};
   }
+  const auto result = mpelu::math::exponential(V(x), rate);
+  return {last_lane(result.expm1), last_lane(result.exp)};
 }
 
 /// The same of z, of any sign.
 template <typename V, typename T = typename mpelu::math::Real<V>::Scalar>
 Exponential<T> exponential(T z) {
   return exponential<V>(-std::abs(z), std::signbit(z) ? T(1) : T(-1));
-}
-
-/// The distance between a result and the exact value, in units of the last place.
-template <typename T>
-double ulps(T actual, long double exact) {
-  const T rounded = std::abs(static_cast<T>(exact));
-  if (std::isinf(rounded) || std::isinf(actual)) {
-    return actual == static_cast<T>(exact) ? 0.0 : kInfinity<double>;
-  }
-  const long double unit = std::nextafter(rounded, kInfinity<T>) - rounded;
-  return static_cast<double>(std::abs(actual - exact) / unit);
 }
 
 /// Calls function with numbers of every magnitude, denormals too, and with an even grid over what
@@ -124,6 +125,22 @@ CATCH_TEMPLATE_TEST_CASE("the exponentials are exact near 0 and out of range", "
   const auto nan = exponential<TestType>(std::numeric_limits<T>::quiet_NaN());
   CATCH_CHECK(std::isnan(nan.expm1));
   CATCH_CHECK(std::isnan(nan.exp));
+}
+
+CATCH_TEMPLATE_TEST_CASE("an exponential that decays loses units only in proportion to z", "[math]",
+                         float, double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using V = TestType;
+  using T = typename mpelu::math::Real<V>::Scalar;
+  const T end = std::log(4 * std::numeric_limits<T>::min());
+  double worst = 0;
+  for (int i = 0; i <= 100'000; ++i) {
+    const T z = end * i / 100'000;
+    V scale, r;
+    const V h = mpelu::math::decay(V(z), scale, r);
+    const auto exp = last_lane(mpelu::math::Real<V>::multiply_add(scale, r + r * r * h, scale));
+    worst = std::max(worst, ulps(exp, std::exp(static_cast<long double>(z))) - 1.25 * std::abs(z));
+  }
+  CATCH_CHECK(worst < 1.5);
 }
 
 CATCH_TEMPLATE_TEST_CASE("the rounding of the product beta * x does not show", "[math]", float,

@@ -153,7 +153,8 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
   using T = at::opmath_type<scalar_t>;
   const bool stream = is_streamed(output, input, layout);
   if (variance == nullptr) {
-    map_forward(output, input, make_lanes<T>(parameters, 0, layout.channels), stream, layout);
+    map_forward<Precision::kRounded>(output, input, make_lanes<T>(parameters, 0, layout.channels),
+                                   stream, layout);
     return;
   }
   for_each_part<scalar_t>(
@@ -164,8 +165,9 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
         for (int64_t c = first; c < first + part.channels; ++c) {
           parameters.invstd[c] = 1 / std::sqrt(variance[c] + eps);
         }
-        map_forward(output + offset, input + offset,
-                    make_lanes<T>(parameters, first, part.channels), stream, part);
+        map_forward<Precision::kRounded>(output + offset, input + offset,
+                                       make_lanes<T>(parameters, first, part.channels), stream,
+                                       part);
       });
 }
 
@@ -176,7 +178,7 @@ ChannelTotals<4> direct_gradient(scalar_t* gradient, const scalar_t* grad_output
                                  const scalar_t* input, const std::vector<BatchNormLane<T>>& lanes,
                                  bool stream, const Layout& layout) {
   using V = at::vec::Vectorized<T>;
-  return with_beta_range(lanes, [&]<BetaRange Range>(BetaConstant<Range>) {
+  return with_parameter_range(lanes, [&]<ParameterRange Range>(RangeConstant<Range>) {
     return sum_runs<4, scalar_t>(
         layout, lanes, stream,
         [&](int64_t offset, int64_t size, const Access& access,

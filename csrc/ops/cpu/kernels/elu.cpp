@@ -40,7 +40,7 @@ void elu_backward_kernel(const at::TensorBase& grad_input, const at::TensorBase&
               grad_input, grad_output, input_or_output,
               [channel](V g, V x, int64_t /*i*/, int64_t /*valid*/) MPELU_ALWAYS_INLINE {
                 math::Sums<V> unused{V(T(0)), V(T(0))};
-                return math::backward<BetaRange::kNotNegative>(g, x, channel, unused);
+                return math::backward<ParameterRange::kDecaying>(g, x, channel, unused);
               });
         }
       });

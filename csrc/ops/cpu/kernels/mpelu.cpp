@@ -27,7 +27,7 @@ void backward(scalar_t* grad_input, const ChannelSums& sums, const scalar_t* gra
   using T = at::opmath_type<scalar_t>;
   using V = at::vec::Vectorized<T>;
   const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
-  const auto totals = with_beta_range(lanes, [&]<BetaRange Range>(BetaConstant<Range>) {
+  const auto totals = with_parameter_range(lanes, [&]<ParameterRange Range>(RangeConstant<Range>) {
     return sum_runs<2, scalar_t>(
         layout, lanes, is_streamed(grad_input, input, layout),
         [&](int64_t offset, int64_t size, const Access& access, const auto& visit)
@@ -58,8 +58,9 @@ void mpelu_kernel(const at::TensorBase& output, const at::TensorBase& input, con
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, input.scalar_type(), "mpelu_cpu", [&] {
     auto* const to = output.data_ptr<scalar_t>();
     const auto* const from = input.const_data_ptr<scalar_t>();
-    const auto lanes = make_lanes<at::opmath_type<scalar_t>>(alpha, beta, layout.channels);
-    map_forward(to, from, lanes, is_streamed(to, from, layout), layout);
+    using T = at::opmath_type<scalar_t>;
+    const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
+    map_forward<math::kPrecisionOf<scalar_t, T>>(to, from, lanes, is_streamed(to, from, layout), layout);
   });
 }
 

@@ -29,18 +29,17 @@ auto broadcast(const Lane& lane) {
   return Lane::channel(vectors);
 }
 
-using math::BetaRange;
+using math::ParameterRange;
+using math::Precision;
+using math::RangeConstant;
 
-template <BetaRange Range>
-using BetaConstant = std::integral_constant<BetaRange, Range>;
-
-/// Calls body with the narrowest range that has the betas of all lanes, as a constant.
+/// Calls body with the narrowest range that has the parameters of all lanes, as a constant.
 template <typename Lane, typename Body>
-auto with_beta_range(const std::vector<Lane>& lanes, const Body& body) {
+auto with_parameter_range(const std::vector<Lane>& lanes, const Body& body) {
   if (std::any_of(lanes.begin(), lanes.end(), [](const Lane& lane) { return lane.grows(); })) {
-    return body(BetaConstant<BetaRange::kAny>());
+    return body(RangeConstant<ParameterRange::kAny>());
   }
-  return body(BetaConstant<BetaRange::kNotNegative>());
+  return body(RangeConstant<ParameterRange::kDecaying>());
 }
 
 // The loops take what they read in each step by value: what they store could be a member of

@@ -1,0 +1,116 @@
+#include "math/mpelu.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <type_traits>
+
+#include "../catch.h"
+#include "math/vector.h"
+#include "ulps.h"
+
+namespace {
+
+using mpelu::math::ParameterRange;
+using mpelu::math::Precision;
+
+/// f(x), computed in V: the number type itself or a vector of it, with x in the last lane and
+/// another number in the others.
+template <typename V, ParameterRange Range, Precision kPrecision, typename T>
+T forward(T x, T alpha, T beta) {
+  if constexpr (std::is_same_v<V, T>) {
+    return mpelu::math::forward<Range, kPrecision>(x, {alpha, {beta}});
+  } else {
+    const mpelu::math::Lane<T> lane(alpha, beta);
+    T values[V::size()];
+    std::fill(std::begin(values), std::end(values), T(1));
+    values[V::size() - 1] = x;
+    mpelu::math::forward<Range, kPrecision>(
+        V::loadu(values), {V(lane.alpha), {V(lane.beta), V(lane.lowest)}})
+        .store(values);
+    return values[V::size() - 1];
+  }
+}
+
+/// Calls check(x, alpha, beta) for parameters that put f(x) where an error is most units in the
+/// last place: just below a power of two.
+template <typename T, typename Check>
+void for_hard_numbers(T sign_of_beta, const Check& check) {
+  std::mt19937_64 random(1);
+  std::uniform_real_distribution<double> uniform(0, 1);
+  for (int i = 0; i < 1000; ++i) {
+    const double z = sign_of_beta < 0 ? 9 * uniform(random) : -4 * uniform(random);
+    int exponent;
+    const double fraction = std::frexp(std::abs(std::expm1(z)), &exponent);
+    const T alpha = static_cast<T>((1 - 0.01 * uniform(random)) / fraction);
+    const T beta = sign_of_beta * static_cast<T>(0.25 + uniform(random));
+    for (int j = 0; j < 100; ++j) {
+      check(static_cast<T>(z * (1 + 0.004 * uniform(random)) / beta), alpha, beta);
+    }
+  }
+}
+
+template <typename T>
+long double exact(T x, T alpha, T beta) {
+  return alpha * std::expm1(static_cast<long double>(beta) * x);
+}
+
+template <typename V, ParameterRange Range, Precision kPrecision, typename T>
+double worst_of_hard_numbers(T sign_of_beta) {
+  double worst = 0;
+  for_hard_numbers(sign_of_beta, [&](T x, T alpha, T beta) {
+    const T actual = forward<V, Range, kPrecision>(x, alpha, beta);
+    worst = std::max(worst, ulps(actual, exact(x, alpha, beta)));
+  });
+  return worst;
+}
+
+}  // namespace
+
+CATCH_TEMPLATE_TEST_CASE("values are correct to 2 units in the last place, the hardest too",
+                         "[math]", float, double, at::vec::Vectorized<float>,
+                         at::vec::Vectorized<double>) {
+  using V = TestType;
+  using T = typename mpelu::math::Real<V>::Scalar;
+  constexpr auto kFull = Precision::kFull;
+  CATCH_CHECK(worst_of_hard_numbers<V, ParameterRange::kDecaying, kFull, T>(1) < 2);
+  CATCH_CHECK(worst_of_hard_numbers<V, ParameterRange::kAny, kFull, T>(1) < 2);
+  CATCH_CHECK(worst_of_hard_numbers<V, ParameterRange::kAny, kFull, T>(-1) < 2);
+}
+
+CATCH_TEMPLATE_TEST_CASE("values for rounded numbers are correct to 3 units", "[math]", float,
+                         double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using V = TestType;
+  using T = typename mpelu::math::Real<V>::Scalar;
+  CATCH_CHECK(worst_of_hard_numbers<V, ParameterRange::kDecaying, Precision::kRounded, T>(1) < 3);
+}
+
+CATCH_TEMPLATE_TEST_CASE("parameters that decay have the same bits whatever the range", "[math]",
+                         float, double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using V = TestType;
+  using T = typename mpelu::math::Real<V>::Scalar;
+  int64_t different = 0;
+  for_hard_numbers(T(1), [&](T x, T alpha, T beta) {
+    different += forward<V, ParameterRange::kAny, Precision::kFull>(x, alpha, beta) !=
+                 forward<V, ParameterRange::kDecaying, Precision::kFull>(x, alpha, beta);
+  });
+  CATCH_CHECK(different == 0);
+}
+
+CATCH_TEMPLATE_TEST_CASE("an infinite alpha gives infinite values below zero", "[math]", float,
+                         double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using V = TestType;
+  using T = typename mpelu::math::Real<V>::Scalar;
+  constexpr T kInfinity = std::numeric_limits<T>::infinity();
+  const auto value = [](T x, T alpha, T beta) {
+    return forward<V, ParameterRange::kAny, Precision::kFull>(x, alpha, beta);
+  };
+  for (const T x : {T(-0.5), T(-1000), -kInfinity}) {
+    CATCH_CAPTURE(x);
+    CATCH_CHECK(value(x, kInfinity, 1) == -kInfinity);
+    CATCH_CHECK(value(x, -kInfinity, 1) == kInfinity);
+    CATCH_CHECK(value(x, kInfinity, -1) == kInfinity);
+  }
+  CATCH_CHECK(value(2, kInfinity, 1) == 2);
+}

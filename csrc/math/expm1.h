@@ -47,10 +47,17 @@ struct ExpConstants<double> {
       1.8708062114340314e-10, 2.071950501436637e-09, 2.504900812396807e-08,  2.755785014132398e-07,
       2.755731341919104e-06,  2.48015867202896e-05,  0.00019841269851709442, 0.0013888888889155052,
       0.008333333333328674,   0.0416666666666662,    0.1666666666666667,     0.5};
-  static constexpr double kShortPolynomial[] = {
-      2.0875330164934457e-09, 2.5108992678742513e-08, 2.7557402681495106e-07, 2.755724433786071e-06,
-      2.4801587172446612e-05, 0.00019841269885998488, 0.0013888888888962442,  0.008333333333321681,
-      0.04166666666666651,    0.16666666666666677,    0.5};
+  static constexpr double kShortPolynomial[] = {2.0875330164934457e-09,
+                                                2.5108992678742513e-08,
+                                                2.7557402681495106e-07,
+                                                2.755724433786071e-06,
+                                                2.4801587172446612e-05,
+                                                0.00019841269885998488,
+                                                0.0013888888888962442,
+                                                0.008333333333321681,
+                                                0.04166666666666651,
+                                                0.16666666666666677,
+                                                0.5};
 };
 
 /// beta as the exponential uses it. For scalars; vector.h has another for SIMD vectors, which
@@ -121,8 +128,8 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const Rate<V>& rate) {
 
   V error;
   const V z = rate.times(x, error);
-  const V shifted = R::at_most(R::multiply_add(z, V(C::kLog2E), V(kRound)),
-                               V(kRound + T(C::kExponentBias)));
+  const V shifted =
+      R::at_most(R::multiply_add(z, V(C::kLog2E), V(kRound)), V(kRound + T(C::kExponentBias)));
   const V k = shifted - V(kRound);
   const V scale = R::template shift_left<C::kMantissaBits>(shifted);  // 2^k
   const V high = R::multiply_add(k, V(-C::kLn2High), z);

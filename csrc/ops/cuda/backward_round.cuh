@@ -51,8 +51,8 @@ class BackwardRound {
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
         if (exists_[u]) {
-          math::backward<decltype(range)::value>(
-              widen(grads_[u].values[i]), widen(inputs_[u].values[i]), channel, sums);
+          math::backward<decltype(range)::value>(widen(grads_[u].values[i]),
+                                                 widen(inputs_[u].values[i]), channel, sums);
         }
       }
     });

@@ -155,11 +155,12 @@ struct InputGradient {
   template <int N>
   __device__ void compute(int64_t index, Pack<scalar_t, N> (&packs)[2]) const {
     scalar_t(&grads)[N] = packs[0].values;
-    for_each_neighbour<scalar_t, N>(index, channels, view, [&](int i, const auto& channel, auto range) {
-      const auto x = widen(packs[1].values[i]);
-      grads[i] = narrow<scalar_t>(
-          view.template input_gradient<decltype(range)::value>(widen(grads[i]), x, channel));
-    });
+    for_each_neighbour<scalar_t, N>(
+        index, channels, view, [&](int i, const auto& channel, auto range) {
+          const auto x = widen(packs[1].values[i]);
+          grads[i] = narrow<scalar_t>(
+              view.template input_gradient<decltype(range)::value>(widen(grads[i]), x, channel));
+        });
   }
 };
 

@@ -44,7 +44,8 @@ struct alignas(sizeof(T) * N) Pack {
 };
 
 /// The bytes of a pack as words: numbers of two bytes would be put together one by one.
-template <typename Pack, typename Word = std::conditional_t<sizeof(Pack) % 4 == 0, uint32_t, uint16_t>>
+template <typename Pack,
+          typename Word = std::conditional_t<sizeof(Pack) % 4 == 0, uint32_t, uint16_t>>
 struct [[gnu::may_alias]] alignas(Pack) Words {
   Word words[sizeof(Pack) / sizeof(Word)];
 };

@@ -34,8 +34,8 @@ __device__ void with_elementwise_range(const Channel& channel, const Body& body)
   }
 }
 
-/// Calls f(i, view[channel of element index + i], range) for i = 0, ..., N - 1, where the range is a
-/// constant that has the channel's parameters.
+/// Calls f(i, view[channel of element index + i], range) for i = 0, ..., N - 1, where the range is
+/// a constant that has the channel's parameters.
 template <typename scalar_t, int N, typename View, typename Function>
 __device__ void for_each_neighbour(int64_t index, const Channels& channels, const View& view,
                                    const Function& f) {
@@ -84,10 +84,11 @@ struct Forward {
   __device__ void compute(int64_t index, Pack<scalar_t, N> (&packs)[1]) const {
     constexpr auto kPrecision = View::template kPrecision<scalar_t>;
     scalar_t(&values)[N] = packs[0].values;
-    for_each_neighbour<scalar_t, N>(index, channels, view, [&](int i, const auto& channel, auto range) {
-      values[i] = narrow<scalar_t>(
-          math::forward<decltype(range)::value, kPrecision>(widen(values[i]), channel));
-    });
+    for_each_neighbour<scalar_t, N>(
+        index, channels, view, [&](int i, const auto& channel, auto range) {
+          values[i] = narrow<scalar_t>(
+              math::forward<decltype(range)::value, kPrecision>(widen(values[i]), channel));
+        });
   }
 };
 

@@ -26,8 +26,8 @@ T forward(T x, T alpha, T beta) {
     T values[V::size()];
     std::fill(std::begin(values), std::end(values), T(1));
     values[V::size() - 1] = x;
-    mpelu::math::forward<Range, kPrecision>(
-        V::loadu(values), {V(lane.alpha), {V(lane.beta), V(lane.lowest)}})
+    mpelu::math::forward<Range, kPrecision>(V::loadu(values),
+                                            {V(lane.alpha), {V(lane.beta), V(lane.lowest)}})
         .store(values);
     return values[V::size() - 1];
   }

@@ -154,7 +154,7 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
   const bool stream = is_streamed(output, input, layout);
   if (variance == nullptr) {
     map_forward<Precision::kRounded>(output, input, make_lanes<T>(parameters, 0, layout.channels),
-                                   stream, layout);
+                                     stream, layout);
     return;
   }
   for_each_part<scalar_t>(
@@ -166,8 +166,8 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
           parameters.invstd[c] = 1 / std::sqrt(variance[c] + eps);
         }
         map_forward<Precision::kRounded>(output + offset, input + offset,
-                                       make_lanes<T>(parameters, first, part.channels), stream,
-                                       part);
+                                         make_lanes<T>(parameters, first, part.channels), stream,
+                                         part);
       });
 }
 

@@ -60,7 +60,8 @@ void mpelu_kernel(const at::TensorBase& output, const at::TensorBase& input, con
     const auto* const from = input.const_data_ptr<scalar_t>();
     using T = at::opmath_type<scalar_t>;
     const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
-    map_forward<math::kPrecisionOf<scalar_t, T>>(to, from, lanes, is_streamed(to, from, layout), layout);
+    map_forward<math::kPrecisionOf<scalar_t, T>>(to, from, lanes, is_streamed(to, from, layout),
+                                                 layout);
   });
 }
 

@@ -93,9 +93,9 @@ def accuracy_table(result: Result) -> str:
         worst[operator, row["dtype"]] = (max(before[0], now[0]), max(before[1], now[1]))
     dtypes = list(dict.fromkeys(dtype for _, dtype in worst))
     lines = [
-        "Largest error of the forward over every exponent and, in float32 and float64, for the worst",
-        "parameters that a search finds, in units of the last place; in brackets that of results below",
-        "the normal numbers, in units of the smallest number.",
+        "Largest error of the forward over every exponent and, in float32 and float64, for the",
+        "worst parameters that a search finds, in units of the last place; in brackets that of",
+        "results below the normal numbers, in units of the smallest number.",
         "",
         "| | " + " | ".join(dtypes) + " |",
         "|---" * (len(dtypes) + 1) + "|",

@@ -47,6 +47,7 @@ struct ExpConstants<double> {
       1.8708062114340314e-10, 2.071950501436637e-09, 2.504900812396807e-08,  2.755785014132398e-07,
       2.755731341919104e-06,  2.48015867202896e-05,  0.00019841269851709442, 0.0013888888889155052,
       0.008333333333328674,   0.0416666666666662,    0.1666666666666667,     0.5};
+  // As above, with relative error 2^-61.
   static constexpr double kShortPolynomial[] = {2.0875330164934457e-09,
                                                 2.5108992678742513e-08,
                                                 2.7557402681495106e-07,
@@ -150,9 +151,9 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const Rate<V>& rate) {
 }
 
 /// The exponential of z <= 0, 0 from about the smallest normal number on: scale * (1 + r + r^2 h),
-/// where scale is a power of two and |r| <= ln(2) / 2. Returns h. One part of ln 2 and a shorter
-/// polynomial make it correct to about 1 + |z| units in the last place, no worse than the rounding
-/// of z does; what it vanishes beside is of more interest.
+/// where scale is a power of two and |r| <= ln(2) / 2. Returns h. ln 2 in one part and a shorter
+/// polynomial leave it correct to about 1 + |z| units in the last place, as the rounding of z
+/// would.
 template <typename V>
 MPELU_HOST_DEVICE V decay(V z, V& scale, V& r) {
   using R = Real<V>;

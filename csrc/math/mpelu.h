@@ -56,7 +56,8 @@ MPELU_HOST_DEVICE V forward(V x, const Channel<V>& channel) {
     const auto [m, e, lost] = exponential(x, channel.rate);
     const V zero(typename R::Scalar(0));
     const auto is_finite = R::equal(channel.alpha - channel.alpha, zero);
-    const V rest = R::select(is_finite, channel.alpha * lost, zero);
+    // The zero added is what keeps -0 from an alpha of 0.
+    const V rest = R::select(is_finite, R::multiply_add(channel.alpha, lost, zero), zero);
     return R::select(is_lower, R::multiply_add(channel.alpha, m, rest), x);
   } else {
     // alpha (scale (1 + p) - 1) is rounded once less as alpha scale p + alpha (scale - 1).

@@ -98,6 +98,23 @@ CATCH_TEMPLATE_TEST_CASE("parameters that decay have the same bits whatever the 
   CATCH_CHECK(different == 0);
 }
 
+CATCH_TEMPLATE_TEST_CASE("an alpha of 0 gives +0 below zero by every formula", "[math]", float,
+                         double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using V = TestType;
+  using T = typename mpelu::math::Real<V>::Scalar;
+  const auto is_plus_zero = [](T value) { return value == 0 && !std::signbit(value); };
+  for (const T alpha : {T(0), T(-0.0)}) {
+    for (T x = -100; x < 0; x += T(0.37)) {
+      CATCH_CAPTURE(alpha, x);
+      using enum ParameterRange;
+      CATCH_REQUIRE(is_plus_zero(forward<V, kDecaying, Precision::kFull>(x, alpha, T(0.7))));
+      CATCH_REQUIRE(is_plus_zero(forward<V, kDecaying, Precision::kRounded>(x, alpha, T(0.7))));
+      CATCH_REQUIRE(is_plus_zero(forward<V, kGrowing, Precision::kFull>(x, alpha, T(0.7))));
+      CATCH_REQUIRE(is_plus_zero(forward<V, kGrowing, Precision::kFull>(x, alpha, T(-0.7))));
+    }
+  }
+}
+
 CATCH_TEMPLATE_TEST_CASE("an infinite alpha gives infinite values below zero", "[math]", float,
                          double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
   using V = TestType;

@@ -204,7 +204,10 @@ struct Tiles {
     if (period >= kRepeatedColumns || layout.skipped > 0) {
       return 1;
     }
-    const int64_t whole_vectors = kLongestVector / std::gcd(period, kLongestVector);
+    int64_t whole_vectors = kLongestVector / std::gcd(period, kLongestVector);
+    while (period * whole_vectors > kTileColumns) {  // in one tile, which then leaves nothing out
+      whole_vectors /= 2;
+    }
     const int64_t enough = ceil_divide(kRepeatedColumns, period * whole_vectors) * whole_vectors;
     return std::min(enough, layout.outer);
   }

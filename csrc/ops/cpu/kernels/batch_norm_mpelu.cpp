@@ -95,7 +95,7 @@ ChannelTotals<2> sums_about(const std::vector<CenterLane<T>>& centers, const sca
                             const Layout& layout) {
   using V = at::vec::Vectorized<T>;
   return sum_runs<2, scalar_t>(
-      layout, centers, /*stream=*/false,
+      layout, centers, {Inputs::kAhead, Outputs::kInCache},
       [&](int64_t offset, int64_t size, const Access& access, const auto& visit)
           MPELU_ALWAYS_INLINE {
             sum_span(input + offset, size, access,
@@ -151,10 +151,10 @@ template <typename scalar_t>
 void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters& parameters,
              double* variance, double eps, const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
-  const bool stream = is_streamed(output, input, layout);
+  const Outputs outputs = outputs_for(output, input, layout);
   if (variance == nullptr) {
     map_forward<Precision::kRounded>(output, input, make_lanes<T>(parameters, 0, layout.channels),
-                                     stream, layout);
+                                     {Inputs::kAhead, outputs}, layout);
     return;
   }
   for_each_part<scalar_t>(
@@ -165,9 +165,10 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
         for (int64_t c = first; c < first + part.channels; ++c) {
           parameters.invstd[c] = 1 / std::sqrt(variance[c] + eps);
         }
+        const Inputs inputs = part.skipped > 0 ? Inputs::kOfNextPart : Inputs::kAhead;
         map_forward<Precision::kRounded>(output + offset, input + offset,
-                                         make_lanes<T>(parameters, first, part.channels), stream,
-                                         part);
+                                         make_lanes<T>(parameters, first, part.channels),
+                                         {inputs, outputs}, part);
       });
 }
 
@@ -176,11 +177,11 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
 template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
 ChannelTotals<4> direct_gradient(scalar_t* gradient, const scalar_t* grad_output,
                                  const scalar_t* input, const std::vector<BatchNormLane<T>>& lanes,
-                                 bool stream, const Layout& layout) {
+                                 const Pass& pass, const Layout& layout) {
   using V = at::vec::Vectorized<T>;
   return with_parameter_range(lanes, [&]<ParameterRange Range>(RangeConstant<Range>) {
     return sum_runs<4, scalar_t>(
-        layout, lanes, stream,
+        layout, lanes, pass,
         [&](int64_t offset, int64_t size, const Access& access,
             const auto& visit) MPELU_ALWAYS_INLINE {
           map_span(gradient + layout.without_skipped(offset), grad_output + offset, input + offset,
@@ -204,11 +205,11 @@ ChannelTotals<4> direct_gradient(scalar_t* gradient, const scalar_t* grad_output
 /// The gradient of the input from that one.
 template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
 void input_gradient(scalar_t* grad_input, const scalar_t* gradient, const scalar_t* input,
-                    const std::vector<InputGradientLane<T>>& lanes, bool stream,
+                    const std::vector<InputGradientLane<T>>& lanes, const Pass& pass,
                     const Layout& layout) {
   using V = at::vec::Vectorized<T>;
   for_each_run<scalar_t>(
-      layout, lanes, stream,
+      layout, lanes, pass,
       [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
         map_span</*kAskForGradOutput=*/false>(
             grad_input + offset, gradient + layout.without_skipped(offset), input + offset, size,
@@ -249,24 +250,28 @@ void backward(scalar_t* grad_input, const BatchNormSums& sums, const scalar_t* g
               const scalar_t* input, const BatchNormParameters& parameters, bool training,
               const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
-  const bool stream = is_streamed(grad_input, input, layout);
+  const Outputs outputs = outputs_for(grad_input, input, layout);
   const auto count = static_cast<double>(layout.outer * layout.inner);
   if (!training) {
     const auto lanes = make_lanes<T>(parameters, 0, layout.channels);
-    const auto totals = direct_gradient(grad_input, grad_output, input, lanes, stream, layout);
+    const auto totals =
+        direct_gradient(grad_input, grad_output, input, lanes, {Inputs::kAhead, outputs}, layout);
     finish(sums, totals, lanes, parameters, 0, count);
     return;
   }
   for_each_part<scalar_t>(
       layout, /*with_scratch=*/true, [&](const Layout& part, int64_t first, scalar_t* scratch) {
         const int64_t offset = first * layout.inner;
-        scalar_t* const gradient = scratch == nullptr ? grad_input : scratch;
+        // Without parts, the second pass reads from the memory what the first has written there.
+        const bool is_part = scratch != nullptr;
+        scalar_t* const gradient = is_part ? scratch : grad_input;
+        const Pass first_pass{Inputs::kAhead, is_part ? Outputs::kInCache : outputs};
+        const Pass second_pass{Inputs::kAhead, is_part ? outputs : Outputs::kInMemory};
         const auto lanes = make_lanes<T>(parameters, first, part.channels);
         const auto totals = direct_gradient(gradient, grad_output + offset, input + offset, lanes,
-                                            stream && scratch == nullptr, part);
+                                            first_pass, part);
         input_gradient(grad_input + offset, gradient, input + offset,
-                       finish(sums, totals, lanes, parameters, first, count),
-                       stream && scratch != nullptr, part);
+                       finish(sums, totals, lanes, parameters, first, count), second_pass, part);
       });
 }
 

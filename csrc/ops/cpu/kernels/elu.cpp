@@ -16,10 +16,10 @@ void elu_backward(const at::TensorBase& grad_input, const at::TensorBase& grad_o
   const auto* const x = input_or_output.const_data_ptr<scalar_t>();
   const Layout layout{1, 1, input_or_output.numel()};
   const Segments segments(layout);
-  const bool stream = is_streamed(grad, x, layout);
+  const Pass pass{Inputs::kAhead, outputs_for(grad, x, layout)};
   for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
     map_span(grad + unit.offset, g + unit.offset, x + unit.offset, unit.size,
-             segments.access<scalar_t>(unit, 0, stream), gradient);
+             segments.access<scalar_t>(unit, 0, pass), gradient);
   });
 }
 

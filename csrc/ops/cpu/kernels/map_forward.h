@@ -12,11 +12,11 @@ inline namespace CPU_CAPABILITY {
 /// output = f(input), where each channel's lane says which f.
 template <Precision kPrecision, typename scalar_t, typename Lane>
 void map_forward(scalar_t* output, const scalar_t* input, const std::vector<Lane>& lanes,
-                 bool stream, const Layout& layout) {
+                 const Pass& pass, const Layout& layout) {
   using V = typename Lane::V;
   with_parameter_range(lanes, [&]<ParameterRange Range>(RangeConstant<Range>) {
     for_each_run<scalar_t>(
-        layout, lanes, stream,
+        layout, lanes, pass,
         [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
           map_span(output + offset, input + offset, size, access,
                    [channel_at](const V& x, int64_t i, int64_t /*valid*/) MPELU_ALWAYS_INLINE {

@@ -29,7 +29,7 @@ void backward(scalar_t* grad_input, const ChannelSums& sums, const scalar_t* gra
   const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
   const auto totals = with_parameter_range(lanes, [&]<ParameterRange Range>(RangeConstant<Range>) {
     return sum_runs<2, scalar_t>(
-        layout, lanes, is_streamed(grad_input, input, layout),
+        layout, lanes, {Inputs::kAhead, outputs_for(grad_input, input, layout)},
         [&](int64_t offset, int64_t size, const Access& access, const auto& visit)
             MPELU_ALWAYS_INLINE {
               map_span(grad_input + offset, grad_output + offset, input + offset, size, access,
@@ -60,8 +60,8 @@ void mpelu_kernel(const at::TensorBase& output, const at::TensorBase& input, con
     const auto* const from = input.const_data_ptr<scalar_t>();
     using T = at::opmath_type<scalar_t>;
     const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
-    map_forward<math::kPrecisionOf<scalar_t, T>>(to, from, lanes, is_streamed(to, from, layout),
-                                                 layout);
+    map_forward<math::kPrecisionOf<scalar_t, T>>(
+        to, from, lanes, {Inputs::kAhead, outputs_for(to, from, layout)}, layout);
   });
 }
 

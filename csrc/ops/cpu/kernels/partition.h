@@ -40,7 +40,7 @@ constexpr int64_t kBlockRows = 64;
 /// A tile has more rows than that where it has fewer elements than this.
 constexpr int64_t kTileElements = 65536;
 /// Short periods are repeated up to about so many columns, in whole vectors if possible.
-constexpr int64_t kRepeatedColumns = 128;
+constexpr int64_t kRepeatedColumns = 512;
 constexpr int64_t kLongestVector = 32;
 
 inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -49,13 +49,34 @@ inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 /// read again while a cache has them.
 constexpr uint64_t kStreamedBytes = uint64_t{16} << 20;
 
-/// What lies this far ahead is asked for in advance: a page, past what the hardware fetches by
-/// itself.
-constexpr int64_t kAheadBytes = 4096;
+/// What lies this far ahead is asked for in advance: past what the hardware fetches by itself, and
+/// more than the memory's latency even for a pass that does little.
+constexpr int64_t kAheadBytes = 8192;
+
+/// What a pass over a tensor asks for of its inputs: what is ahead of it or, where a cache has a
+/// part's, what the next part has in their place.
+enum class Inputs { kAhead, kOfNextPart };
+/// Where it puts its outputs.
+enum class Outputs { kInMemory, kInCache, kPastCaches };
+
+struct Pass {
+  Inputs inputs;
+  Outputs outputs;
+};
 
 template <typename scalar_t>
-bool is_streamed(const scalar_t* output, const scalar_t* input, const Layout& layout) {
-  return output != input && layout.numel() * sizeof(scalar_t) >= kStreamedBytes;
+Outputs outputs_for(const scalar_t* output, const scalar_t* input, const Layout& layout) {
+  const bool is_large = layout.numel() * sizeof(scalar_t) >= kStreamedBytes;
+  return is_large && output != input ? Outputs::kPastCaches : Outputs::kInMemory;
+}
+
+/// For spans that ask for what is `ahead` of them, in a part whose rows have so many elements.
+inline Access access_for(const Pass& pass, const Ahead& ahead, int64_t row) {
+  const Ahead next_part{row, 0};  // lies beside this one
+  constexpr Ahead nothing{0, 0};
+  return {pass.inputs == Inputs::kOfNextPart ? next_part : ahead,
+          pass.outputs == Outputs::kInMemory ? ahead : nothing,
+          pass.outputs == Outputs::kPastCaches};
 }
 
 /// Calls work(for_each_unit) on as many threads as there is work for; there for_each_unit(body)
@@ -114,11 +135,11 @@ struct Segments {
 
   /// For a run that begins at element `first` of a unit.
   template <typename scalar_t>
-  Access access(const Unit& unit, int64_t first, bool stream) const {
+  Access access(const Unit& unit, int64_t first, const Pass& pass) const {
     const int64_t row = layout.channels * layout.inner;
     const int64_t ahead = std::min<int64_t>(kAheadBytes / sizeof(scalar_t), row);
     const int64_t place = unit.channel * layout.inner + unit.first + first;
-    return {ahead + (place + ahead < row ? 0 : layout.skipped), 0, stream};
+    return access_for(pass, {ahead + (place + ahead < row ? 0 : layout.skipped), 0}, row);
   }
 
   Layout layout;
@@ -179,11 +200,11 @@ struct Tiles {
 
   /// Ahead is in the same row of a tile and, past its end, in one below.
   template <typename scalar_t>
-  Access access(bool stream) const {
+  Access access(const Pass& pass) const {
     const int64_t row = width * layout.inner;
     const int64_t ahead = kAheadBytes / sizeof(scalar_t);
-    return {std::min(ahead, row), ceil_divide(ahead, row) * (columns + layout.skipped) - row,
-            stream};
+    const int64_t skip = ceil_divide(ahead, row) * (columns + layout.skipped) - row;
+    return access_for(pass, {std::min(ahead, row), skip}, columns);
   }
 
   int64_t elements_per_unit() const { return std::min(rows, height) * width * layout.inner; }

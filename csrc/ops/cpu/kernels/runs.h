@@ -30,18 +30,18 @@ bool has_long_rows(const Layout& layout) {
 /// Calls body(offset, size, access, channel_at) for the runs that make up the tensor; channel_at(i)
 /// has the channels of the vector at element i of the run, from the lane of each channel.
 template <typename scalar_t, typename Lane, typename Body>
-void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
+void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
                   const Body& body) {
   if (has_long_rows<scalar_t>(layout)) {
     const Segments segments(layout);
     for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
-      body(unit.offset, unit.size, segments.access<scalar_t>(unit, 0, stream),
+      body(unit.offset, unit.size, segments.access<scalar_t>(unit, 0, pass),
            [channel = broadcast(lanes[unit.channel])](int64_t /*i*/)
                MPELU_ALWAYS_INLINE { return channel; });
     });
   } else {
     const Tiles tiles(layout);
-    const auto access = tiles.access<scalar_t>(stream);
+    const auto access = tiles.access<scalar_t>(pass);
     share_out(tiles, [&](const auto& for_each_unit) {
       ColumnLanes<Lane> columns(lanes, layout.inner);
       for_each_unit([&](const Tiles::Unit& unit) {
@@ -64,8 +64,9 @@ SumArray<V, K> zero_sums() {
   return sums;
 }
 
+/// Not inlined: together with other vectors' sums, GCC would convert the lanes one by one.
 template <typename T>
-double lane_sum(const at::vec::Vectorized<T>& vector) {
+C10_NOINLINE double lane_sum(const at::vec::Vectorized<T>& vector) {
   using V = at::vec::Vectorized<T>;
   std::array<T, V::size()> lanes;
   vector.store(lanes.data());
@@ -99,7 +100,7 @@ class Totals {
 };
 
 template <size_t K, typename scalar_t, typename Lane, typename Body>
-ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
+ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
                           const Body& body) {
   using V = typename Lane::V;
   const Segments segments(layout);
@@ -110,7 +111,7 @@ ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, 
     for (int64_t first = 0; first < unit.size; first += kBlock) {
       auto block = zero_sums<V, K>();
       body(unit.offset + first, std::min(kBlock, unit.size - first),
-           segments.access<scalar_t>(unit, first, stream),
+           segments.access<scalar_t>(unit, first, pass),
            [&](int64_t /*i*/, const auto& element)
                MPELU_ALWAYS_INLINE { element(channel, block); });
       for (size_t k = 0; k < K; ++k) {
@@ -129,10 +130,10 @@ ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, 
 }
 
 template <size_t K, typename scalar_t, typename Lane, typename Body>
-ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
+ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
                              const Body& body) {
   const Tiles tiles(layout);
-  const auto access = tiles.access<scalar_t>(stream);
+  const auto access = tiles.access<scalar_t>(pass);
   ChannelTotals<K> partial(tiles.count * tiles.width);
   share_out(tiles, [&](const auto& for_each_unit) {
     ColumnLanes<Lane> columns(lanes, layout.inner);
@@ -172,10 +173,10 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
 /// inlined: sums that it gets from a caller lie in memory, to be loaded and stored for every
 /// vector.
 template <size_t K, typename scalar_t, typename Lane, typename Body>
-ChannelTotals<K> sum_runs(const Layout& layout, const std::vector<Lane>& lanes, bool stream,
+ChannelTotals<K> sum_runs(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
                           const Body& body) {
-  return has_long_rows<scalar_t>(layout) ? sum_rows<K, scalar_t>(layout, lanes, stream, body)
-                                         : sum_columns<K, scalar_t>(layout, lanes, stream, body);
+  return has_long_rows<scalar_t>(layout) ? sum_rows<K, scalar_t>(layout, lanes, pass, body)
+                                         : sum_columns<K, scalar_t>(layout, lanes, pass, body);
 }
 
 }  // namespace CPU_CAPABILITY

@@ -45,34 +45,39 @@ auto with_parameter_range(const std::vector<Lane>& lanes, const Body& body) {
 // The loops take what they read in each step by value: what they store could be a member of
 // anything that lies in memory.
 
-/// How the spans of a loop use memory.
-struct Access {
-  /// So many elements ahead a span asks for its inputs: without it, their loads wait for the
-  /// memory. And so many more where that is past its end.
-  int64_t ahead;
+/// Where a span asks for memory in advance: so many elements ahead, and so many more where that is
+/// past its end.
+struct Ahead {
+  int64_t distance;
   int64_t skip;
-  /// Outputs go past the caches.
-  bool stream;
 
   /// Where to ask from element i of count.
   int64_t from(int64_t i, int64_t count) const {
-    return i + ahead + (i + ahead < count ? 0 : skip);
+    return i + distance + (i + distance < count ? 0 : skip);
   }
 };
 
-/// What is not streamed is asked for this far ahead, too: stores also wait for their lines, and the
-/// hardware does not see them coming where rows are short.
-constexpr int64_t kOutputAheadBytes = 1024;
+/// How the spans of a pass use memory. Loads would wait for what is not asked for, and stores for
+/// their lines, unless they go past the caches.
+struct Access {
+  Ahead inputs;
+  Ahead outputs;
+  bool stream;
+};
+
+/// Asks for a line into the second-level cache, which has room for what is far ahead and takes more
+/// requests at a time than the first.
+MPELU_ALWAYS_INLINE inline void ask_for(const void* address) { __builtin_prefetch(address, 0, 2); }
 
 /// Writes count elements to output: pack_at(load, i, valid) returns the pack from element i on, for
 /// which it is to read its inputs by load(tensor). Of the first and of the last pack only so many
 /// elements may be valid, since streamed packs are aligned; the others are zero.
 template <typename scalar_t, typename PackAt>
-MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, bool stream,
+MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, Access access,
                                            const PackAt& pack_at) {
   using P = Pack<scalar_t>;
   const auto place = reinterpret_cast<uintptr_t>(output) / sizeof(scalar_t) % P::kSize;
-  int64_t part = stream && place > 0 ? std::min<int64_t>(P::kSize - place, count) : 0;
+  int64_t part = access.stream && place > 0 ? std::min<int64_t>(P::kSize - place, count) : 0;
   int64_t i = 0;
   do {
     if (part > 0) {
@@ -84,10 +89,10 @@ MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, bool
     for (; i + P::kSize <= count; i += P::kSize) {
       const auto load = [&](const scalar_t* from) MPELU_ALWAYS_INLINE { return P::load(from + i); };
       const P pack = pack_at(load, i, P::kSize);
-      if (stream) {
+      if (access.stream) {
         pack.stream(output + i);
       } else {
-        __builtin_prefetch(output + i + kOutputAheadBytes / sizeof(scalar_t));
+        ask_for(output + access.outputs.from(i, count));
         pack.store(output + i);
       }
     }
@@ -102,9 +107,9 @@ template <typename scalar_t, typename Value>
 MPELU_ALWAYS_INLINE inline void map_span(scalar_t* output, const scalar_t* input, int64_t count,
                                          Access access, Value value) {
   using P = Pack<scalar_t>;
-  write_span(output, count, access.stream,
+  write_span(output, count, access,
              [&](const auto& load, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-               __builtin_prefetch(input + access.from(i, count));
+               ask_for(input + access.inputs.from(i, count));
                P x = load(input);
                for (int v = 0; v < P::kVectors; ++v) {
                  const int64_t first = v * P::V::size();
@@ -121,12 +126,12 @@ MPELU_ALWAYS_INLINE inline void map_span(scalar_t* grad_input, const scalar_t* g
                                          const scalar_t* input, int64_t count, Access access,
                                          Value value) {
   using P = Pack<scalar_t>;
-  write_span(grad_input, count, access.stream,
+  write_span(grad_input, count, access,
              [&](const auto& load, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-               const int64_t ahead = access.from(i, count);
-               __builtin_prefetch(input + ahead);
+               const int64_t ahead = access.inputs.from(i, count);
+               ask_for(input + ahead);
                if constexpr (kAskForGradOutput) {
-                 __builtin_prefetch(grad_output + ahead);
+                 ask_for(grad_output + ahead);
                }
                const P x = load(input);
                P g = load(grad_output);
@@ -144,7 +149,7 @@ MPELU_ALWAYS_INLINE inline void sum_span(const scalar_t* input, int64_t count, A
                                          Term term) {
   using P = Pack<scalar_t>;
   const auto add = [&](const P& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-    __builtin_prefetch(input + access.from(i, count));
+    ask_for(input + access.inputs.from(i, count));
     for (int v = 0; v < P::kVectors; ++v) {
       const int64_t first = v * P::V::size();
       term(x.vectors[v], i + first, valid - first);

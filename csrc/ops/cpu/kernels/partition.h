@@ -30,6 +30,9 @@ inline namespace CPU_CAPABILITY {
 constexpr int64_t kSegment = 4096;
 /// Elements of a segment that go into one vector of sums before it is added to the segment's.
 constexpr int64_t kBlock = 512;
+/// Where one block ends and the next begins: at a multiple of this in the tensor, so that no line
+/// of memory is written by two of them, as parts of vectors.
+constexpr int64_t kBlockAlignment = 64;
 /// Elements of work that are worth a thread.
 constexpr int64_t kGrain = 32768;
 /// A tile has no more columns than this: what belongs to each of them stays in the first-level

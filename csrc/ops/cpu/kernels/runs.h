@@ -108,10 +108,11 @@ ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, 
   for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
     const auto channel = broadcast(lanes[unit.channel]);
     auto sums = zero_sums<V, K>();
-    for (int64_t first = 0; first < unit.size; first += kBlock) {
+    int64_t size = 0;
+    for (int64_t first = 0; first < unit.size; first += size) {
+      size = std::min(kBlock - (unit.offset + first) % kBlockAlignment, unit.size - first);
       auto block = zero_sums<V, K>();
-      body(unit.offset + first, std::min(kBlock, unit.size - first),
-           segments.access<scalar_t>(unit, first, pass),
+      body(unit.offset + first, size, segments.access<scalar_t>(unit, first, pass),
            [&](int64_t /*i*/, const auto& element)
                MPELU_ALWAYS_INLINE { element(channel, block); });
       for (size_t k = 0; k < K; ++k) {

@@ -16,7 +16,7 @@ inline namespace CPU_CAPABILITY {
 /// What the last pack of a row reads past its columns.
 constexpr int64_t kColumnsBeyond = 64;
 /// From one number of a column to its next, which is to be in another line of the cache.
-constexpr int64_t kColumnStride = kTileColumns + kColumnsBeyond;
+constexpr int64_t kColumnStride = kWideTileColumns + kColumnsBeyond;
 
 /// The parameters of the columns.
 template <typename Lane>

@@ -38,11 +38,17 @@ constexpr int64_t kGrain = 32768;
 /// A tile has no more columns than this: what belongs to each of them stays in the first-level
 /// cache while the tile's rows pass by.
 constexpr int64_t kTileColumns = 1024;
+/// Where that leaves so many side by side, for threads to share, tiles are wider, up to this: the
+/// memory takes longer for short pieces that lie apart than the next cache does for what belongs to
+/// the columns.
+constexpr int64_t kWideTileColumns = 2048;
+constexpr int64_t kWideTiles = 16;
 /// Rows of a tile that go into its columns' sums before those are added to the channels'.
 constexpr int64_t kBlockRows = 64;
 /// A tile has more rows than that where it has fewer elements than this.
 constexpr int64_t kTileElements = 65536;
-/// Short periods are repeated up to about so many columns, in whole vectors if possible.
+/// Short periods are repeated up to about so many columns, in whole vectors if possible, and no
+/// more than twice as many.
 constexpr int64_t kRepeatedColumns = 512;
 constexpr int64_t kLongestVector = 32;
 
@@ -78,7 +84,7 @@ inline Access access_for(const Pass& pass, const Ahead& ahead, int64_t row) {
   const Ahead next_part{row, 0};  // lies beside this one
   constexpr Ahead nothing{0, 0};
   return {pass.inputs == Inputs::kOfNextPart ? next_part : ahead,
-          pass.outputs == Outputs::kInMemory ? ahead : nothing,
+          pass.outputs == Outputs::kInCache ? nothing : ahead,
           pass.outputs == Outputs::kPastCaches};
 }
 
@@ -156,7 +162,7 @@ struct Tiles {
         channels(layout.channels * repeats_of(layout)),
         columns(channels * layout.inner),
         rows(ceil_divide(layout.numel(), columns)),
-        width(std::clamp<int64_t>(kTileColumns / layout.inner, 1, channels)),
+        width(std::clamp<int64_t>(columns_of_tile(columns) / layout.inner, 1, channels)),
         height(kBlockRows *
                std::max<int64_t>(1, kTileElements / (kBlockRows * width * layout.inner))),
         down(ceil_divide(rows, height)),
@@ -222,6 +228,10 @@ struct Tiles {
   int64_t count;
 
  private:
+  static int64_t columns_of_tile(int64_t columns) {
+    return std::clamp(columns / kWideTiles, kTileColumns, kWideTileColumns);
+  }
+
   /// How often a row has every channel.
   static int64_t repeats_of(const Layout& layout) {
     const int64_t period = layout.channels * layout.inner;
@@ -229,7 +239,7 @@ struct Tiles {
       return 1;
     }
     int64_t whole_vectors = kLongestVector / std::gcd(period, kLongestVector);
-    while (period * whole_vectors > kTileColumns) {  // in one tile, which then leaves nothing out
+    while (period * whole_vectors > 2 * kRepeatedColumns) {
       whole_vectors /= 2;
     }
     const int64_t enough = ceil_divide(kRepeatedColumns, period * whole_vectors) * whole_vectors;

@@ -58,7 +58,7 @@ struct Ahead {
 };
 
 /// How the spans of a pass use memory. Loads would wait for what is not asked for, and stores for
-/// their lines, unless they go past the caches.
+/// their lines, unless whole packs go past the caches.
 struct Access {
   Ahead inputs;
   Ahead outputs;
@@ -84,6 +84,7 @@ MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, Acce
       const auto load = [&](const scalar_t* from)
                             MPELU_ALWAYS_INLINE { return P::load(from + i, part); };
       pack_at(load, i, part).store(output + i, part);
+      ask_for(output + access.outputs.from(i, count));
       i += part;
     }
     for (; i + P::kSize <= count; i += P::kSize) {

@@ -106,7 +106,10 @@ ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, 
   const Segments segments(layout);
   ChannelTotals<K> partial(segments.count);
   for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
-    const auto channel = broadcast(lanes[unit.channel]);
+    const auto broadcasted = broadcast(lanes[unit.channel]);
+    // A copy whose address no other function has: what the loops store is not in it, and it stays
+    // in registers.
+    const auto channel = broadcasted;
     auto sums = zero_sums<V, K>();
     int64_t size = 0;
     for (int64_t first = 0; first < unit.size; first += size) {

@@ -47,14 +47,23 @@ class ColumnLanes {
     first_ = first;
     channels_ = channels;
     const int64_t columns = channels * inner_;
-    auto lane = lanes_.begin() + first % static_cast<int64_t>(lanes_.size());
-    for (int64_t column = 0; column < columns; column += inner_) {
-      write(lane->fields(), column, inner_);
-      if (++lane == lanes_.end()) {
-        lane = lanes_.begin();
+    const auto circle = static_cast<int64_t>(lanes_.size());
+    const int64_t different = std::min(channels, circle);
+    for (int64_t i = 0; i < different; ++i) {
+      write(lanes_[(first + i) % circle].fields(), i * inner_, inner_);
+    }
+    repeat(different * inner_, columns);
+    write({}, columns, kColumnsBeyond);
+  }
+
+  /// Fills the columns from the period-th on with those before, over and over again.
+  void repeat(int64_t period, int64_t columns) {
+    for (size_t number = 0; number < kFields<Lane>; ++number) {
+      T* const numbers = numbers_.data() + number * kColumnStride;
+      for (int64_t done = period; done < columns; done *= 2) {
+        std::copy_n(numbers, std::min(done, columns - done), numbers + done);
       }
     }
-    write({}, columns, kColumnsBeyond);
   }
 
   /// In whole vectors: what is too much, the next columns overwrite.
@@ -137,9 +146,20 @@ class ColumnSums {
     };
   }
 
-  void add_to(SumArray<double, K>& total, int64_t begin, int64_t end) const {
+  /// Adds the sums of every channel's `inner` columns to totals: [K][channels].
+  void add_to(double* totals, int64_t channels, int64_t inner) const {
     for (size_t k = 0; k < K; ++k) {
-      total[k] += sum_of(sums_.data() + k * kColumnStride + begin, end - begin);
+      const T* const sums = sums_.data() + k * kColumnStride;
+      double* const of_channels = totals + k * channels;
+      if (inner == 1) {
+        for (int64_t c = 0; c < channels; ++c) {
+          of_channels[c] += static_cast<double>(sums[c]);
+        }
+      } else {
+        for (int64_t c = 0; c < channels; ++c) {
+          of_channels[c] += sum_of(sums + c * inner, inner);
+        }
+      }
     }
   }
 

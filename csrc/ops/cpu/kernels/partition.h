@@ -58,6 +58,8 @@ inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 /// read again while a cache has them.
 constexpr uint64_t kStreamedBytes = uint64_t{16} << 20;
 
+constexpr int64_t kLineBytes = 64;
+
 /// What lies this far ahead is asked for in advance: past what the hardware fetches by itself, and
 /// more than the memory's latency even for a pass that does little.
 constexpr int64_t kAheadBytes = 8192;
@@ -157,12 +159,15 @@ struct Segments {
 };
 
 struct Tiles {
-  explicit Tiles(const Layout& layout)
+  /// Of a tensor whose elements have so many bytes.
+  Tiles(const Layout& layout, int64_t item_size)
       : layout(layout),
         channels(layout.channels * repeats_of(layout)),
         columns(channels * layout.inner),
         rows(ceil_divide(layout.numel(), columns)),
-        width(std::clamp<int64_t>(columns_of_tile(columns) / layout.inner, 1, channels)),
+        alignment(alignment_of(columns, layout.numel() * item_size, item_size)),
+        overhang(ceil_divide(alignment - 1, layout.inner)),
+        width(std::clamp<int64_t>(columns_of_tile(columns) / layout.inner - overhang, 1, channels)),
         height(kBlockRows *
                std::max<int64_t>(1, kTileElements / (kBlockRows * width * layout.inner))),
         down(ceil_divide(rows, height)),
@@ -173,7 +178,7 @@ struct Tiles {
     int64_t row_begin;
     int64_t row_end;
     int64_t channel;
-    int64_t channels;
+    int64_t channels;  // with those that its rows may hang over
   };
 
   /// Calls body(unit) for the units begin, ..., end - 1, numbered down the columns first.
@@ -183,7 +188,7 @@ struct Tiles {
       const int64_t row = unit % down * height;
       const int64_t channel = unit / down * width;
       body(Unit{unit, row, std::min(row + height, rows), channel,
-                std::min(width, channels - channel)});
+                std::min(width + overhang, channels - channel)});
     }
   }
 
@@ -197,13 +202,17 @@ struct Tiles {
     }
   }
 
-  /// Calls body(offset, size) for the rows of a tile or block. The tensor may end within the last.
+  /// Calls body(offset, column, size) for the rows of a tile or block, which begin at a column of
+  /// it. The tensor may end within the last.
   template <typename Body>
   void for_each_row(const Unit& unit, const Body& body) const {
+    const int64_t first = unit.channel * layout.inner;
+    const int64_t end = std::min(first + width * layout.inner, columns);
     for (int64_t row = unit.row_begin; row < unit.row_end; ++row) {
-      const int64_t first = unit.channel * layout.inner;
-      body(row * (columns + layout.skipped) + first,
-           std::min(unit.channels * layout.inner, layout.numel() - row * columns - first));
+      const int64_t start = row * (columns + layout.skipped);
+      const int64_t begin = border(start, first);
+      const int64_t size = std::min(border(start, end), layout.numel() - row * columns) - begin;
+      body(start + begin, begin - first, size);
     }
   }
 
@@ -222,12 +231,28 @@ struct Tiles {
   int64_t channels;  // of a row
   int64_t columns;
   int64_t rows;
-  int64_t width;   // channels of a tile
-  int64_t height;  // rows of a tile
-  int64_t down;    // tiles one below another
+  int64_t alignment;  // of where a tile's rows begin
+  int64_t overhang;   // channels that a tile's rows may reach into past its own
+  int64_t width;      // channels of a tile
+  int64_t height;     // rows of a tile
+  int64_t down;       // tiles one below another
   int64_t count;
 
  private:
+  /// Large outputs are written in whole lines: two tiles that share one would wait for it, row by
+  /// row.
+  static int64_t alignment_of(int64_t columns, int64_t bytes, int64_t item_size) {
+    const bool is_shared = columns > kTileColumns && static_cast<uint64_t>(bytes) >= kStreamedBytes;
+    return is_shared ? kLineBytes / item_size : 1;
+  }
+
+  /// Where a tile that ends at this column does so in a row of the tensor that starts here.
+  int64_t border(int64_t start, int64_t column) const {
+    const bool is_aligned = column == 0 || column == columns;
+    const int64_t next_line = (start + column + alignment - 1) / alignment * alignment - start;
+    return is_aligned ? column : std::min(next_line, columns);
+  }
+
   static int64_t columns_of_tile(int64_t columns) {
     return std::clamp(columns / kWideTiles, kTileColumns, kWideTileColumns);
   }

@@ -40,14 +40,17 @@ void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, const Pa
                MPELU_ALWAYS_INLINE { return channel; });
     });
   } else {
-    const Tiles tiles(layout);
+    const Tiles tiles(layout, sizeof(scalar_t));
     const auto access = tiles.access<scalar_t>(pass);
     share_out(tiles, [&](const auto& for_each_unit) {
       ColumnLanes<Lane> columns(lanes, layout.inner);
       for_each_unit([&](const Tiles::Unit& unit) {
         const auto channel_at = columns.from(unit.channel, unit.channels);
-        tiles.for_each_row(
-            unit, [&](int64_t offset, int64_t size) { body(offset, size, access, channel_at); });
+        tiles.for_each_row(unit, [&](int64_t offset, int64_t column, int64_t size) {
+          body(offset, size, access, [channel_at, column](int64_t i) MPELU_ALWAYS_INLINE {
+            return channel_at(column + i);
+          });
+        });
       });
     });
   }
@@ -136,37 +139,50 @@ ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, 
 template <size_t K, typename scalar_t, typename Lane, typename Body>
 ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
                              const Body& body) {
-  const Tiles tiles(layout);
+  const Tiles tiles(layout, sizeof(scalar_t));
   const auto access = tiles.access<scalar_t>(pass);
-  ChannelTotals<K> partial(tiles.count * tiles.width);
+  const int64_t distinct = std::min(tiles.width + tiles.overhang, layout.channels);
+  std::vector<double> partial(tiles.count * K * distinct);  // [tiles, K, distinct]
   share_out(tiles, [&](const auto& for_each_unit) {
     ColumnLanes<Lane> columns(lanes, layout.inner);
     ColumnSums<typename Lane::Scalar, K> column_sums;
+    std::vector<double> sums(K * (tiles.width + tiles.overhang));  // [K, channels of the unit]
     for_each_unit([&](const Tiles::Unit& unit) {
       const auto channel_at = columns.from(unit.channel, unit.channels);
+      std::fill(sums.begin(), sums.end(), 0.0);
       tiles.for_each_block(unit, [&](const Tiles::Unit& block) {
         column_sums.clear(unit.channels * layout.inner);
-        tiles.for_each_row(block, [&](int64_t offset, int64_t size) {
+        tiles.for_each_row(block, [&](int64_t offset, int64_t column, int64_t size) {
           body(offset, size, access,
-               [add = column_sums.adder(), channel_at](int64_t i, const auto& element)
+               [add = column_sums.adder(), channel_at, column](int64_t i, const auto& element)
                    MPELU_ALWAYS_INLINE {
-                     add(i, [&](auto& sums) MPELU_ALWAYS_INLINE { element(channel_at(i), sums); });
+                     add(column + i, [&](auto& sums) MPELU_ALWAYS_INLINE {
+                       element(channel_at(column + i), sums);
+                     });
                    });
         });
-        for (int64_t i = 0; i < unit.channels; ++i) {
-          column_sums.add_to(partial[unit.number * tiles.width + i], i * layout.inner,
-                             (i + 1) * layout.inner);
-        }
+        column_sums.add_to(sums.data(), unit.channels, layout.inner);
       });
+      double* const to = partial.data() + unit.number * K * distinct;
+      for (size_t k = 0; k < K; ++k) {
+        for (int64_t first = 0; first < unit.channels; first += distinct) {
+          const int64_t count = std::min(distinct, unit.channels - first);
+          for (int64_t i = 0; i < count; ++i) {
+            to[k * distinct + i] += sums[k * unit.channels + first + i];
+          }
+        }
+      }
     });
   });
   Totals<K> totals(layout.channels);
+  const double* from = partial.data();
   tiles.for_each(0, tiles.count, [&](const Tiles::Unit& unit) {
-    int64_t channel = unit.channel % layout.channels;
-    for (int64_t i = 0; i < unit.channels; ++i) {
-      totals.add(channel, partial[unit.number * tiles.width + i]);
-      channel = channel + 1 == layout.channels ? 0 : channel + 1;
+    for (int64_t i = 0; i < std::min(unit.channels, distinct); ++i) {
+      SumArray<double, K> sums;
+      for (size_t k = 0; k < K; ++k) sums[k] = from[k * distinct + i];
+      totals.add((unit.channel + i) % layout.channels, sums);
     }
+    from += K * distinct;
   });
   return totals.values();
 }

@@ -96,17 +96,14 @@ ChannelTotals<2> sums_about(const std::vector<CenterLane<T>>& centers, const sca
   using V = at::vec::Vectorized<T>;
   return sum_runs<2, scalar_t>(
       layout, centers, {Inputs::kAhead, Outputs::kInCache},
-      [&](int64_t offset, int64_t size, const Access& access, const auto& visit)
-          MPELU_ALWAYS_INLINE {
-            sum_span(input + offset, size, access,
-                     [visit](const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-                       visit(i, [&](const V& center, auto& sums) MPELU_ALWAYS_INLINE {
-                         const V difference = or_else(x - center, valid, V(T(0)));
-                         sums[0] = sums[0] + difference;
-                         sums[1] = at::vec::fmadd(difference, difference, sums[1]);
-                       });
-                     });
-          });
+      [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
+        sum_span(run, run.of(input), visit,
+                 [](const V& x, int64_t valid, const V& center, auto& sums) MPELU_ALWAYS_INLINE {
+                   const V difference = or_else(x - center, valid, V(T(0)));
+                   sums[0] = sums[0] + difference;
+                   sums[1] = at::vec::fmadd(difference, difference, sums[1]);
+                 });
+      });
 }
 
 /// Mean and variance from sums about a number near the mean: about 0, the variance of elements that
@@ -181,23 +178,19 @@ ChannelTotals<4> direct_gradient(scalar_t* gradient, const scalar_t* grad_output
   using V = at::vec::Vectorized<T>;
   return with_parameter_range(lanes, [&]<ParameterRange Range>(RangeConstant<Range>) {
     return sum_runs<4, scalar_t>(
-        layout, lanes, pass,
-        [&](int64_t offset, int64_t size, const Access& access,
-            const auto& visit) MPELU_ALWAYS_INLINE {
-          map_span(gradient + layout.without_skipped(offset), grad_output + offset, input + offset,
-                   size, access,
-                   [visit](const V& g, const V& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-                     V grad;
-                     visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
-                       math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
-                       grad = channel.scale * math::backward<Range>(g, x, channel, added);
-                       sums = {or_else(added.activation.alpha, valid, sums[0]),
-                               or_else(added.activation.beta, valid, sums[1]),
-                               or_else(added.grad, valid, sums[2]),
-                               or_else(added.grad_x, valid, sums[3])};
-                     });
-                     return grad;
-                   });
+        layout, lanes, pass, [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
+          map_span(run, run.without_skipped(layout).of(gradient), run.of(grad_output),
+                   run.of(input), visit,
+                   [](const V& g, const V& x, int64_t valid, const auto& channel, auto& sums)
+                       MPELU_ALWAYS_INLINE {
+                         math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
+                         const V grad = channel.scale * math::backward<Range>(g, x, channel, added);
+                         sums = {or_else(added.activation.alpha, valid, sums[0]),
+                                 or_else(added.activation.beta, valid, sums[1]),
+                                 or_else(added.grad, valid, sums[2]),
+                                 or_else(added.grad_x, valid, sums[3])};
+                         return grad;
+                       });
         });
   });
 }
@@ -208,15 +201,12 @@ void input_gradient(scalar_t* grad_input, const scalar_t* gradient, const scalar
                     const std::vector<InputGradientLane<T>>& lanes, const Pass& pass,
                     const Layout& layout) {
   using V = at::vec::Vectorized<T>;
-  for_each_run<scalar_t>(
-      layout, lanes, pass,
-      [&](int64_t offset, int64_t size, const Access& access, const auto& channel_at) {
-        map_span</*kAskForGradOutput=*/false>(
-            grad_input + offset, gradient + layout.without_skipped(offset), input + offset, size,
-            access,
-            [channel_at](const V& grad, const V& x, int64_t i, int64_t /*valid*/)
-                MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel_at(i)); });
-      });
+  for_each_run<scalar_t>(layout, lanes, pass, [&](const auto& run, const auto& visit) {
+    map_span</*kAskForGradOutput=*/false>(
+        run, run.of(grad_input), run.without_skipped(layout).of(gradient), run.of(input), visit,
+        [](const V& grad, const V& x, int64_t /*valid*/, const auto& channel)
+            MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel); });
+  });
 }
 
 /// The gradients of the parameters of some channels, from the sums of their elements, and what

@@ -8,18 +8,22 @@
 namespace mpelu::cpu {
 namespace {
 
-template <typename scalar_t, typename Gradient>
+template <typename scalar_t, typename Channel, typename Gradient>
 void elu_backward(const at::TensorBase& grad_input, const at::TensorBase& grad_output,
-                  const at::TensorBase& input_or_output, const Gradient& gradient) {
+                  const at::TensorBase& input_or_output, const Channel& channel,
+                  const Gradient& gradient) {
   auto* const grad = grad_input.data_ptr<scalar_t>();
   const auto* const g = grad_output.const_data_ptr<scalar_t>();
   const auto* const x = input_or_output.const_data_ptr<scalar_t>();
   const Layout layout{1, 1, input_or_output.numel()};
-  const Segments segments(layout);
+  const Segments segments(layout, sizeof(scalar_t));
   const Pass pass{Inputs::kAhead, outputs_for(grad, x, layout)};
   for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
-    map_span(grad + unit.offset, g + unit.offset, x + unit.offset, unit.size,
-             segments.access<scalar_t>(unit, 0, pass), gradient);
+    const Run<1> run = segments.run(unit, 0, unit.size, pass);
+    map_span(
+        run, run.of(grad), run.of(g), run.of(x),
+        [channel](int64_t /*i*/, const auto& body) MPELU_ALWAYS_INLINE { body(channel); },
+        gradient);
   });
 }
 
@@ -31,17 +35,18 @@ void elu_backward_kernel(const at::TensorBase& grad_input, const at::TensorBase&
         using V = at::vec::Vectorized<T>;
         if (is_result) {
           elu_backward<scalar_t>(
-              grad_input, grad_output, input_or_output,
-              [a = V(static_cast<T>(alpha))](V g, V y, int64_t /*i*/, int64_t /*valid*/)
+              grad_input, grad_output, input_or_output, V(static_cast<T>(alpha)),
+              [](const V& g, const V& y, int64_t /*valid*/, const V& a)
                   MPELU_ALWAYS_INLINE { return math::elu_backward_from_output(g, y, a); });
         } else {
-          const auto channel = broadcast(math::Lane<T>(static_cast<T>(alpha), T(1)));
-          elu_backward<scalar_t>(
-              grad_input, grad_output, input_or_output,
-              [channel](V g, V x, int64_t /*i*/, int64_t /*valid*/) MPELU_ALWAYS_INLINE {
-                math::Sums<V> unused{V(T(0)), V(T(0))};
-                return math::backward<ParameterRange::kDecaying>(g, x, channel, unused);
-              });
+          elu_backward<scalar_t>(grad_input, grad_output, input_or_output,
+                                 broadcast(math::Lane<T>(static_cast<T>(alpha), T(1))),
+                                 [](const V& g, const V& x, int64_t /*valid*/, const auto& channel)
+                                     MPELU_ALWAYS_INLINE {
+                                       math::Sums<V> unused{V(T(0)), V(T(0))};
+                                       return math::backward<ParameterRange::kDecaying>(
+                                           g, x, channel, unused);
+                                     });
         }
       });
 }

@@ -30,20 +30,16 @@ void backward(scalar_t* grad_input, const ChannelSums& sums, const scalar_t* gra
   const auto totals = with_parameter_range(lanes, [&]<ParameterRange Range>(RangeConstant<Range>) {
     return sum_runs<2, scalar_t>(
         layout, lanes, {Inputs::kAhead, outputs_for(grad_input, input, layout)},
-        [&](int64_t offset, int64_t size, const Access& access, const auto& visit)
-            MPELU_ALWAYS_INLINE {
-              map_span(grad_input + offset, grad_output + offset, input + offset, size, access,
-                       [visit](const V& g, const V& x, int64_t i, int64_t /*valid*/)
-                           MPELU_ALWAYS_INLINE {
-                             V grad;
-                             visit(i, [&](const auto& channel, auto& sums) MPELU_ALWAYS_INLINE {
-                               math::Sums<V> added{sums[0], sums[1]};
-                               grad = math::backward<Range>(g, x, channel, added);
-                               sums = {added.alpha, added.beta};
-                             });
-                             return grad;
-                           });
-            });
+        [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
+          map_span(run, run.of(grad_input), run.of(grad_output), run.of(input), visit,
+                   [](const V& g, const V& x, int64_t /*valid*/, const auto& channel, auto& sums)
+                       MPELU_ALWAYS_INLINE {
+                         math::Sums<V> added{sums[0], sums[1]};
+                         const V grad = math::backward<Range>(g, x, channel, added);
+                         sums = {added.alpha, added.beta};
+                         return grad;
+                       });
+        });
   });
   for (int64_t channel = 0; channel < layout.channels; ++channel) {
     const auto gradients = math::parameter_gradients(

@@ -108,8 +108,10 @@ void for_each_in_parallel(const Partition& partition, const Body& body) {
 }
 
 struct Segments {
-  explicit Segments(const Layout& layout)
+  /// Of a tensor whose elements have so many bytes.
+  Segments(const Layout& layout, int64_t item_size)
       : layout(layout),
+        item_size(item_size),
         per_row(ceil_divide(layout.inner, kSegment)),
         count(layout.outer * layout.channels * per_row) {}
 
@@ -144,16 +146,17 @@ struct Segments {
 
   int64_t elements_per_unit() const { return std::min(layout.inner, kSegment); }
 
-  /// For a run that begins at element `first` of a unit.
-  template <typename scalar_t>
-  Access access(const Unit& unit, int64_t first, const Pass& pass) const {
+  /// `size` elements of a unit from `first` on.
+  Run<1> run(const Unit& unit, int64_t first, int64_t size, const Pass& pass) const {
     const int64_t row = layout.channels * layout.inner;
-    const int64_t ahead = std::min<int64_t>(kAheadBytes / sizeof(scalar_t), row);
+    const int64_t ahead = std::min(kAheadBytes / item_size, row);
     const int64_t place = unit.channel * layout.inner + unit.first + first;
-    return access_for(pass, {ahead + (place + ahead < row ? 0 : layout.skipped), 0}, row);
+    const int64_t distance = ahead + (place + ahead < row ? 0 : layout.skipped);
+    return {unit.offset + first, 0, size, access_for(pass, {distance, 0}, row)};
   }
 
   Layout layout;
+  int64_t item_size;
   int64_t per_row;
   int64_t count;
 };
@@ -162,6 +165,7 @@ struct Tiles {
   /// Of a tensor whose elements have so many bytes.
   Tiles(const Layout& layout, int64_t item_size)
       : layout(layout),
+        item_size(item_size),
         channels(layout.channels * repeats_of(layout)),
         columns(channels * layout.inner),
         rows(ceil_divide(layout.numel(), columns)),
@@ -202,32 +206,27 @@ struct Tiles {
     }
   }
 
-  /// Calls body(offset, column, size) for the rows of a tile or block, which begin at a column of
-  /// it. The tensor may end within the last.
-  template <typename Body>
-  void for_each_row(const Unit& unit, const Body& body) const {
-    const int64_t first = unit.channel * layout.inner;
-    const int64_t end = std::min(first + width * layout.inner, columns);
-    for (int64_t row = unit.row_begin; row < unit.row_end; ++row) {
-      const int64_t start = row * (columns + layout.skipped);
-      const int64_t begin = border(start, first);
-      const int64_t size = std::min(border(start, end), layout.numel() - row * columns) - begin;
-      body(start + begin, begin - first, size);
+  /// Calls body(run, column) for the rows of a tile or block, R at a time where that is possible. A
+  /// run begins at that column of the tile.
+  template <int R, typename Body>
+  void for_each_run(const Unit& unit, const Pass& pass, const Body& body) const {
+    int64_t row = unit.row_begin;
+    if constexpr (R > 1) {
+      if (are_aligned_alike(pass)) {
+        for (; row + R <= std::min(unit.row_end, layout.numel() / columns); row += R) {
+          call<R>(unit, row, pass, body);
+        }
+      }
     }
-  }
-
-  /// Ahead is in the same row of a tile and, past its end, in one below.
-  template <typename scalar_t>
-  Access access(const Pass& pass) const {
-    const int64_t row = width * layout.inner;
-    const int64_t ahead = kAheadBytes / sizeof(scalar_t);
-    const int64_t skip = ceil_divide(ahead, row) * (columns + layout.skipped) - row;
-    return access_for(pass, {std::min(ahead, row), skip}, columns);
+    for (; row < unit.row_end; ++row) {
+      call<1>(unit, row, pass, body);
+    }
   }
 
   int64_t elements_per_unit() const { return std::min(rows, height) * width * layout.inner; }
 
   Layout layout;
+  int64_t item_size;
   int64_t channels;  // of a row
   int64_t columns;
   int64_t rows;
@@ -244,6 +243,32 @@ struct Tiles {
   static int64_t alignment_of(int64_t columns, int64_t bytes, int64_t item_size) {
     const bool is_shared = columns > kTileColumns && static_cast<uint64_t>(bytes) >= kStreamedBytes;
     return is_shared ? kLineBytes / item_size : 1;
+  }
+
+  /// Whether what is streamed to rows one below another is.
+  bool are_aligned_alike(const Pass& pass) const {
+    const bool is_streamed = alignment > 1 || pass.outputs == Outputs::kPastCaches;
+    return !is_streamed || (columns + layout.skipped) * item_size % kLineBytes == 0;
+  }
+
+  template <int R, typename Body>
+  void call(const Unit& unit, int64_t row, const Pass& pass, const Body& body) const {
+    const int64_t stride = columns + layout.skipped;
+    const int64_t first = unit.channel * layout.inner;
+    const int64_t begin = border(row * stride, first);
+    const int64_t end =
+        std::min(border(row * stride, std::min(first + width * layout.inner, columns)),
+                 layout.numel() - row * columns);  // which may end within its last row
+    body(Run<R>{row * stride + begin, stride, end - begin, access<R>(pass)}, begin - first);
+  }
+
+  /// Ahead is in the same row of a tile and, past its end, in one below.
+  template <int R>
+  Access access(const Pass& pass) const {
+    const int64_t row = width * layout.inner;
+    const int64_t ahead = kAheadBytes / item_size;
+    const int64_t skip = R * ceil_divide(ahead, R * row) * (columns + layout.skipped) - row;
+    return access_for(pass, {std::min(ahead, row), skip}, columns);
   }
 
   /// Where a tile that ends at this column does so in a row of the tensor that starts here.

@@ -14,6 +14,9 @@ namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
 inline namespace CPU_CAPABILITY {
 
+/// Columns load and store their sums once for so many rows.
+constexpr int kRowsAtATime = 2;
+
 /// Shorter rows than this many packs go by columns ...
 constexpr int64_t kRowPacks = 8;
 /// ... unless the columns' parameters would be read for no more than this many rows of them.
@@ -27,29 +30,27 @@ bool has_long_rows(const Layout& layout) {
   return layout.channels == 1 || packs >= kRowPacks || (packs > 0 && layout.outer <= kFewRows);
 }
 
-/// Calls body(offset, size, access, channel_at) for the runs that make up the tensor; channel_at(i)
-/// has the channels of the vector at element i of the run, from the lane of each channel.
+/// Calls body(run, visit) for the runs that make up the tensor; visit(i, element) calls
+/// element(channel) for the vector at element i of the run, with its channels as lanes.
 template <typename scalar_t, typename Lane, typename Body>
 void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
                   const Body& body) {
   if (has_long_rows<scalar_t>(layout)) {
-    const Segments segments(layout);
+    const Segments segments(layout, sizeof(scalar_t));
     for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
-      body(unit.offset, unit.size, segments.access<scalar_t>(unit, 0, pass),
-           [channel = broadcast(lanes[unit.channel])](int64_t /*i*/)
-               MPELU_ALWAYS_INLINE { return channel; });
+      body(segments.run(unit, 0, unit.size, pass),
+           [channel = broadcast(lanes[unit.channel])](int64_t /*i*/, const auto& element)
+               MPELU_ALWAYS_INLINE { element(channel); });
     });
   } else {
     const Tiles tiles(layout, sizeof(scalar_t));
-    const auto access = tiles.access<scalar_t>(pass);
     share_out(tiles, [&](const auto& for_each_unit) {
       ColumnLanes<Lane> columns(lanes, layout.inner);
       for_each_unit([&](const Tiles::Unit& unit) {
         const auto channel_at = columns.from(unit.channel, unit.channels);
-        tiles.for_each_row(unit, [&](int64_t offset, int64_t column, int64_t size) {
-          body(offset, size, access, [channel_at, column](int64_t i) MPELU_ALWAYS_INLINE {
-            return channel_at(column + i);
-          });
+        tiles.for_each_run<1>(unit, pass, [&](const auto& run, int64_t column) {
+          body(run, [channel_at, column](int64_t i, const auto& element)
+                        MPELU_ALWAYS_INLINE { element(channel_at(column + i)); });
         });
       });
     });
@@ -106,7 +107,7 @@ template <size_t K, typename scalar_t, typename Lane, typename Body>
 ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
                           const Body& body) {
   using V = typename Lane::V;
-  const Segments segments(layout);
+  const Segments segments(layout, sizeof(scalar_t));
   ChannelTotals<K> partial(segments.count);
   for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
     const auto broadcasted = broadcast(lanes[unit.channel]);
@@ -118,7 +119,7 @@ ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, 
     for (int64_t first = 0; first < unit.size; first += size) {
       size = std::min(kBlock - (unit.offset + first) % kBlockAlignment, unit.size - first);
       auto block = zero_sums<V, K>();
-      body(unit.offset + first, size, segments.access<scalar_t>(unit, first, pass),
+      body(segments.run(unit, first, size, pass),
            [&](int64_t /*i*/, const auto& element)
                MPELU_ALWAYS_INLINE { element(channel, block); });
       for (size_t k = 0; k < K; ++k) {
@@ -140,7 +141,6 @@ template <size_t K, typename scalar_t, typename Lane, typename Body>
 ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
                              const Body& body) {
   const Tiles tiles(layout, sizeof(scalar_t));
-  const auto access = tiles.access<scalar_t>(pass);
   const int64_t distinct = std::min(tiles.width + tiles.overhang, layout.channels);
   std::vector<double> partial(tiles.count * K * distinct);  // [tiles, K, distinct]
   share_out(tiles, [&](const auto& for_each_unit) {
@@ -152,14 +152,12 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
       std::fill(sums.begin(), sums.end(), 0.0);
       tiles.for_each_block(unit, [&](const Tiles::Unit& block) {
         column_sums.clear(unit.channels * layout.inner);
-        tiles.for_each_row(block, [&](int64_t offset, int64_t column, int64_t size) {
-          body(offset, size, access,
-               [add = column_sums.adder(), channel_at, column](int64_t i, const auto& element)
-                   MPELU_ALWAYS_INLINE {
-                     add(column + i, [&](auto& sums) MPELU_ALWAYS_INLINE {
-                       element(channel_at(column + i), sums);
-                     });
-                   });
+        tiles.for_each_run<kRowsAtATime>(block, pass, [&](const auto& run, int64_t column) {
+          body(run, [add = column_sums.adder(), channel_at, column](
+                        int64_t i, const auto& element) MPELU_ALWAYS_INLINE {
+            add(column + i,
+                [&](auto& sums) MPELU_ALWAYS_INLINE { element(channel_at(column + i), sums); });
+          });
         });
         column_sums.add_to(sums.data(), unit.channels, layout.inner);
       });
@@ -187,11 +185,10 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
   return totals.values();
 }
 
-/// K sums over the elements of each channel. Calls body(offset, size, access, visit) for the runs
-/// that make up the tensor; visit(i, element) calls element(channel, sums) for the vector at
-/// element i of the run, with its channels and the sums that it is to add to. body is to be
-/// inlined: sums that it gets from a caller lie in memory, to be loaded and stored for every
-/// vector.
+/// K sums over the elements of each channel. Calls body(run, visit) for the runs that make up the
+/// tensor; visit(i, element) calls element(channel, sums) for the vector at element i of the run,
+/// with its channels and the sums that it is to add to. body is to be inlined: sums that it gets
+/// from a caller lie in memory, to be loaded and stored for every vector.
 template <size_t K, typename scalar_t, typename Lane, typename Body>
 ChannelTotals<K> sum_runs(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
                           const Body& body) {

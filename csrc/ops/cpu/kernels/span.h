@@ -9,6 +9,7 @@
 
 #include "math/vector.h"
 #include "ops/cpu/kernels/pack.h"
+#include "ops/layout.h"
 
 // The innermost loops: a run of elements that lie side by side in memory.
 namespace mpelu::cpu {
@@ -42,9 +43,6 @@ auto with_parameter_range(const std::vector<Lane>& lanes, const Body& body) {
   return body(RangeConstant<ParameterRange::kDecaying>());
 }
 
-// The loops take what they read in each step by value: what they store could be a member of
-// anything that lies in memory.
-
 /// Where a span asks for memory in advance: so many elements ahead, and so many more where that is
 /// past its end.
 struct Ahead {
@@ -69,100 +67,174 @@ struct Access {
 /// requests at a time than the first.
 MPELU_ALWAYS_INLINE inline void ask_for(const void* address) { __builtin_prefetch(address, 0, 2); }
 
-/// Writes count elements to output: pack_at(load, i, valid) returns the pack from element i on, for
-/// which it is to read its inputs by load(tensor). Of the first and of the last pack only so many
-/// elements may be valid, since streamed packs are aligned; the others are zero.
-template <typename scalar_t, typename PackAt>
-MPELU_ALWAYS_INLINE inline void write_span(scalar_t* output, int64_t count, Access access,
-                                           const PackAt& pack_at) {
-  using P = Pack<scalar_t>;
-  const auto place = reinterpret_cast<uintptr_t>(output) / sizeof(scalar_t) % P::kSize;
-  int64_t part = access.stream && place > 0 ? std::min<int64_t>(P::kSize - place, count) : 0;
+/// R rows of a tensor.
+template <int R, typename scalar_t>
+struct Rows {
+  using P = Pack<std::remove_const_t<scalar_t>>;
+  using Packs = std::array<P, R>;
+
+  scalar_t* data;
+  int64_t stride;
+
+  /// Always inlined: GCC leaves out calls of functions that do no more than this.
+  MPELU_ALWAYS_INLINE void ask_for(int64_t i) const {
+    for (int r = 0; r < R; ++r) {
+      cpu::ask_for(data + r * stride + i);
+    }
+  }
+
+  /// Of the packs from element i on, the first so many elements; the others are zero.
+  MPELU_ALWAYS_INLINE Packs load(int64_t i, int64_t count) const {
+    Packs packs;
+    for (int r = 0; r < R; ++r) {
+      const scalar_t* const from = data + r * stride + i;
+      packs[r] = count < P::kSize ? P::load(from, count) : P::load(from);
+    }
+    return packs;
+  }
+
+  MPELU_ALWAYS_INLINE void store(const Packs& packs, int64_t i, int64_t count, bool stream) const {
+    for (int r = 0; r < R; ++r) {
+      scalar_t* const to = data + r * stride + i;
+      if (count < P::kSize) {
+        packs[r].store(to, count);
+      } else if (stream) {
+        packs[r].stream(to);
+      } else {
+        packs[r].store(to);
+      }
+    }
+  }
+
+  /// Elements of the first row before the first that begins a whole pack of the memory's.
+  int64_t before_alignment() const {
+    const auto place = reinterpret_cast<uintptr_t>(data) / sizeof(scalar_t);
+    return static_cast<int64_t>(-place % P::kSize);
+  }
+};
+
+/// So many elements side by side, in R rows that have the same channels in the same places. Those
+/// of outputs that are streamed are aligned alike.
+template <int R>
+struct Run {
+  int64_t offset;
+  int64_t stride;
+  int64_t size;
+  Access access;
+
+  template <typename scalar_t>
+  Rows<R, scalar_t> of(scalar_t* tensor) const {
+    return {tensor + offset, stride};
+  }
+
+  /// The same run of a tensor that has only the layout's elements.
+  Run without_skipped(const Layout& layout) const {
+    return {layout.without_skipped(offset), stride - layout.skipped, size, access};
+  }
+};
+
+// visit(i, body) calls body(channels...) with what belongs to the vector at element i of a run, and
+// element(x, valid, channels...) is called for the vector there in each row, of which so many
+// elements are valid; the others were read as zero.
+
+/// Calls step(i, valid) for count elements in packs, of which the first may have a size of its own.
+template <typename P, typename Step>
+MPELU_ALWAYS_INLINE inline void for_each_pack(int64_t first, int64_t count, const Step& step) {
+  int64_t part = std::min(first, count);
   int64_t i = 0;
   do {
     if (part > 0) {
-      const auto load = [&](const scalar_t* from)
-                            MPELU_ALWAYS_INLINE { return P::load(from + i, part); };
-      pack_at(load, i, part).store(output + i, part);
-      ask_for(output + access.outputs.from(i, count));
+      step(i, part);
       i += part;
     }
     for (; i + P::kSize <= count; i += P::kSize) {
-      const auto load = [&](const scalar_t* from) MPELU_ALWAYS_INLINE { return P::load(from + i); };
-      const P pack = pack_at(load, i, P::kSize);
-      if (access.stream) {
-        pack.stream(output + i);
-      } else {
-        ask_for(output + access.outputs.from(i, count));
-        pack.store(output + i);
-      }
+      step(i, P::kSize);
     }
     part = count - i;
   } while (part > 0);
 }
 
-// value and term are called for the vector at i: (x, i, valid) or (g, x, i, valid).
-
-/// output = value(input).
-template <typename scalar_t, typename Value>
-MPELU_ALWAYS_INLINE inline void map_span(scalar_t* output, const scalar_t* input, int64_t count,
-                                         Access access, Value value) {
-  using P = Pack<scalar_t>;
-  write_span(output, count, access,
-             [&](const auto& load, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-               ask_for(input + access.inputs.from(i, count));
-               P x = load(input);
-               for (int v = 0; v < P::kVectors; ++v) {
-                 const int64_t first = v * P::V::size();
-                 x.vectors[v] = value(x.vectors[v], i + first, valid - first);
-               }
-               return x;
-             });
+/// Writes packs_at(i, valid) to the output.
+template <int R, typename scalar_t, typename PacksAt>
+MPELU_ALWAYS_INLINE inline void write_span(const Run<R>& run, const Rows<R, scalar_t>& output,
+                                           const PacksAt& packs_at) {
+  const bool stream = run.access.stream;
+  for_each_pack<Pack<scalar_t>>(stream ? output.before_alignment() : 0, run.size,
+                                [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+                                  const auto packs = packs_at(i, valid);
+                                  if (!stream || valid < Pack<scalar_t>::kSize) {
+                                    output.ask_for(run.access.outputs.from(i, run.size));
+                                  }
+                                  output.store(packs, i, valid, stream);
+                                });
 }
 
-/// grad_input = value(grad_output, input). grad_output need not be asked for if a cache has it or
-/// it is grad_input itself.
-template <bool kAskForGradOutput = true, typename scalar_t, typename Value>
-MPELU_ALWAYS_INLINE inline void map_span(scalar_t* grad_input, const scalar_t* grad_output,
-                                         const scalar_t* input, int64_t count, Access access,
-                                         Value value) {
+/// output = element(input).
+template <int R, typename scalar_t, typename Visit, typename Element>
+MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar_t>& output,
+                                         const Rows<R, const scalar_t>& input, const Visit& visit,
+                                         const Element& element) {
   using P = Pack<scalar_t>;
-  write_span(grad_input, count, access,
-             [&](const auto& load, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-               const int64_t ahead = access.inputs.from(i, count);
-               ask_for(input + ahead);
-               if constexpr (kAskForGradOutput) {
-                 ask_for(grad_output + ahead);
-               }
-               const P x = load(input);
-               P g = load(grad_output);
-               for (int v = 0; v < P::kVectors; ++v) {
-                 const int64_t first = v * P::V::size();
-                 g.vectors[v] = value(g.vectors[v], x.vectors[v], i + first, valid - first);
-               }
-               return g;
-             });
-}
-
-/// term(input), which keeps what it makes of it.
-template <typename scalar_t, typename Term>
-MPELU_ALWAYS_INLINE inline void sum_span(const scalar_t* input, int64_t count, Access access,
-                                         Term term) {
-  using P = Pack<scalar_t>;
-  const auto add = [&](const P& x, int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-    ask_for(input + access.inputs.from(i, count));
+  write_span(run, output, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+    input.ask_for(run.access.inputs.from(i, run.size));
+    auto x = input.load(i, valid);
     for (int v = 0; v < P::kVectors; ++v) {
       const int64_t first = v * P::V::size();
-      term(x.vectors[v], i + first, valid - first);
+      visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
+        for (int r = 0; r < R; ++r) {
+          x[r].vectors[v] = element(x[r].vectors[v], valid - first, channels...);
+        }
+      });
     }
-  };
-  int64_t i = 0;
-  for (; i + P::kSize <= count; i += P::kSize) {
-    add(P::load(input + i), i, P::kSize);
-  }
-  if (const int64_t part = count - i; part > 0) {
-    add(P::load(input + i, part), i, part);
-  }
+    return x;
+  });
+}
+
+/// grad_input = element(grad_output, input). grad_output need not be asked for if a cache has it or
+/// it is grad_input itself.
+template <bool kAskForGradOutput = true, int R, typename scalar_t, typename Visit, typename Element>
+MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar_t>& grad_input,
+                                         const Rows<R, const scalar_t>& grad_output,
+                                         const Rows<R, const scalar_t>& input, const Visit& visit,
+                                         const Element& element) {
+  using P = Pack<scalar_t>;
+  write_span(run, grad_input, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+    const int64_t ahead = run.access.inputs.from(i, run.size);
+    input.ask_for(ahead);
+    if constexpr (kAskForGradOutput) {
+      grad_output.ask_for(ahead);
+    }
+    const auto x = input.load(i, valid);
+    auto g = grad_output.load(i, valid);
+    for (int v = 0; v < P::kVectors; ++v) {
+      const int64_t first = v * P::V::size();
+      visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
+        for (int r = 0; r < R; ++r) {
+          g[r].vectors[v] = element(g[r].vectors[v], x[r].vectors[v], valid - first, channels...);
+        }
+      });
+    }
+    return g;
+  });
+}
+
+/// element(input), which keeps what it makes of it.
+template <int R, typename scalar_t, typename Visit, typename Element>
+MPELU_ALWAYS_INLINE inline void sum_span(const Run<R>& run, const Rows<R, const scalar_t>& input,
+                                         const Visit& visit, const Element& element) {
+  using P = Pack<scalar_t>;
+  for_each_pack<P>(0, run.size, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+    input.ask_for(run.access.inputs.from(i, run.size));
+    const auto x = input.load(i, valid);
+    for (int v = 0; v < P::kVectors; ++v) {
+      const int64_t first = v * P::V::size();
+      visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
+        for (int r = 0; r < R; ++r) {
+          element(x[r].vectors[v], valid - first, channels...);
+        }
+      });
+    }
+  });
 }
 
 }  // namespace CPU_CAPABILITY

@@ -160,10 +160,19 @@ def test_narrow_dtypes_are_as_near_to_float64_as_the_pair(dtype, training, devic
             assert error(actual) <= max(1.5 * error(unfused), 8 * rounding)
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_a_large_tensor_is_that_of_the_pair(memory_format, device):
-    # 16 MiB and more: written past the caches.
-    a = make_arguments((32, 67, 32, 33))
+# 16 MiB and more, written past the caches: channels that each are a part of their own, channels
+# last, and columns that end within lines of memory.
+LARGE = {
+    "rows": ((32, 67, 32, 33), torch.contiguous_format),
+    "channels last": ((32, 67, 32, 33), torch.channels_last),
+    "columns": ((33, 1343, 7, 7), torch.contiguous_format),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_tensor_is_that_of_the_pair(name, device):
+    shape, memory_format = LARGE[name]
+    a = make_arguments(shape)
     a = a._replace(input=a.input.contiguous(memory_format=memory_format)).to(device)
     grad_output = torch.randn_like(a.input)
     for kind in (True, False):

@@ -23,6 +23,7 @@ CASES = {
     "channels last of a matrix": ((3001, 47), "contiguous", -1),
     "transposed": ((23, 47, 129), "transposed", 1),
     "sliced": ((23, 47, 129), "sliced", 1),
+    "past the caches": ((65, 1343, 49), "contiguous", 1),
 }
 
 

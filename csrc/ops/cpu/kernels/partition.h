@@ -56,7 +56,7 @@ inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// An output of at least so many bytes is written past the caches. Smaller ones are likely to be
 /// read again while a cache has them.
-constexpr uint64_t kStreamedBytes = uint64_t{16} << 20;
+constexpr int64_t kStreamedBytes = int64_t{16} << 20;
 
 constexpr int64_t kLineBytes = 64;
 
@@ -77,7 +77,7 @@ struct Pass {
 
 template <typename scalar_t>
 Outputs outputs_for(const scalar_t* output, const scalar_t* input, const Layout& layout) {
-  const bool is_large = layout.numel() * sizeof(scalar_t) >= kStreamedBytes;
+  const bool is_large = layout.numel() * static_cast<int64_t>(sizeof(scalar_t)) >= kStreamedBytes;
   return is_large && output != input ? Outputs::kPastCaches : Outputs::kInMemory;
 }
 
@@ -241,7 +241,7 @@ struct Tiles {
   /// Large outputs are written in whole lines: two tiles that share one would wait for it, row by
   /// row.
   static int64_t alignment_of(int64_t columns, int64_t bytes, int64_t item_size) {
-    const bool is_shared = columns > kTileColumns && static_cast<uint64_t>(bytes) >= kStreamedBytes;
+    const bool is_shared = columns > kTileColumns && bytes >= kStreamedBytes;
     return is_shared ? kLineBytes / item_size : 1;
   }
 
@@ -300,6 +300,8 @@ struct Tiles {
 /// What passes over a tensor more than once does so for so many bytes of it at a time. The backward
 /// has three of that size in hand: a part of the second-level cache.
 constexpr int64_t kCachedBytes = int64_t{1} << 18;
+/// Or, where the next cache does not have the tensor either, one channel of no more than so many.
+constexpr int64_t kLargestChannelBytes = int64_t{1} << 20;
 /// In so many parts at least, each for a thread.
 constexpr int64_t kParts = 16;
 /// A part's elements lie side by side for so many bytes at least: a few lines, which the hardware
@@ -313,8 +315,12 @@ constexpr int64_t kPartRunBytes = 512;
 template <typename scalar_t, typename Body>
 void for_each_part(const Layout& layout, bool with_scratch, const Body& body) {
   const int64_t channel_size = layout.outer * layout.inner;
+  const auto channel_bytes = static_cast<int64_t>(channel_size * sizeof(scalar_t));
+  const bool is_large = layout.channels * channel_bytes >= kStreamedBytes;
+  const int64_t fitting = kCachedBytes / channel_bytes;
+  const bool may_be_one = is_large && channel_bytes <= kLargestChannelBytes;
   const int64_t size =
-      std::min<int64_t>(kCachedBytes / (channel_size * sizeof(scalar_t)), layout.channels / kParts);
+      std::min(may_be_one ? std::max<int64_t>(1, fitting) : fitting, layout.channels / kParts);
   if (size * layout.inner * static_cast<int64_t>(sizeof(scalar_t)) < kPartRunBytes) {
     body(layout, 0, nullptr);
     return;

@@ -169,7 +169,7 @@ struct Tiles {
         channels(layout.channels * repeats_of(layout)),
         columns(channels * layout.inner),
         rows(ceil_divide(layout.numel(), columns)),
-        alignment(alignment_of(columns, layout.numel() * item_size, item_size)),
+        alignment(alignment_of_tiles()),
         overhang(ceil_divide(alignment - 1, layout.inner)),
         width(std::clamp<int64_t>(columns_of_tile(columns) / layout.inner - overhang, 1, channels)),
         height(kBlockRows *
@@ -206,20 +206,24 @@ struct Tiles {
     }
   }
 
-  /// Calls body(run, column) for the rows of a tile or block, R at a time where that is possible. A
-  /// run begins at that column of the tile.
+  /// Calls body(run, column) for the rows of a tile or block, R at a time where there are so many.
+  /// A run begins at that column of the tile.
   template <int R, typename Body>
   void for_each_run(const Unit& unit, const Pass& pass, const Body& body) const {
     int64_t row = unit.row_begin;
     if constexpr (R > 1) {
-      if (are_aligned_alike(pass)) {
-        for (; row + R <= std::min(unit.row_end, layout.numel() / columns); row += R) {
-          call<R>(unit, row, pass, body);
+      const int64_t whole_rows = std::min(unit.row_end, layout.numel() / columns);
+      const int64_t apart = rows_apart(pass);
+      const Access access = access_of(R, apart, pass);
+      for (; row + R * apart <= whole_rows; row += R * apart) {
+        for (int64_t i = 0; i < apart; ++i) {
+          call_body<R>(unit, row + i, apart, access, body);
         }
       }
     }
+    const Access access = access_of(1, 1, pass);
     for (; row < unit.row_end; ++row) {
-      call<1>(unit, row, pass, body);
+      call_body<1>(unit, row, 1, access, body);
     }
   }
 
@@ -240,41 +244,46 @@ struct Tiles {
  private:
   /// Large outputs are written in whole lines: two tiles that share one would wait for it, row by
   /// row.
-  static int64_t alignment_of(int64_t columns, int64_t bytes, int64_t item_size) {
-    const bool is_shared = columns > kTileColumns && bytes >= kStreamedBytes;
-    return is_shared ? kLineBytes / item_size : 1;
+  int64_t alignment_of_tiles() const {
+    return columns > kTileColumns && is_large() ? kLineBytes / item_size : 1;
   }
 
-  /// Whether what is streamed to rows one below another is.
-  bool are_aligned_alike(const Pass& pass) const {
-    const bool is_streamed = alignment > 1 || pass.outputs == Outputs::kPastCaches;
-    return !is_streamed || (columns + layout.skipped) * item_size % kLineBytes == 0;
+  bool is_large() const { return layout.numel() * item_size >= kStreamedBytes; }
+  int64_t stride() const { return columns + layout.skipped; }
+
+  /// Rows so far from each other begin at the same place of a line. That matters for what may be
+  /// streamed, which is for the tensor's size to say: the order of the sums is that of the rows.
+  int64_t rows_apart(const Pass& pass) const {
+    const bool may_be_streamed = is_large() || pass.outputs == Outputs::kPastCaches;
+    const int64_t line = may_be_streamed ? kLineBytes / item_size : 1;
+    return line / std::gcd(stride(), line);
   }
 
   template <int R, typename Body>
-  void call(const Unit& unit, int64_t row, const Pass& pass, const Body& body) const {
-    const int64_t stride = columns + layout.skipped;
+  void call_body(const Unit& unit, int64_t row, int64_t apart, const Access& access,
+                 const Body& body) const {
+    const int64_t start = row * stride();
     const int64_t first = unit.channel * layout.inner;
-    const int64_t begin = border(row * stride, first);
-    const int64_t end =
-        std::min(border(row * stride, std::min(first + width * layout.inner, columns)),
-                 layout.numel() - row * columns);  // which may end within its last row
-    body(Run<R>{row * stride + begin, stride, end - begin, access<R>(pass)}, begin - first);
+    const int64_t begin = border(start, first);
+    const int64_t end = border(start, std::min(first + width * layout.inner, columns));
+    // The tensor may end within its last row.
+    const int64_t size = std::min(end, layout.numel() - row * columns) - begin;
+    body(Run<R>{start + begin, apart * stride(), size, access}, begin - first);
   }
 
-  /// Ahead is in the same row of a tile and, past its end, in one below.
-  template <int R>
-  Access access(const Pass& pass) const {
+  /// Ahead is in the same rows of a tile and, past their end, in the next ones below.
+  Access access_of(int64_t rows, int64_t apart, const Pass& pass) const {
     const int64_t row = width * layout.inner;
     const int64_t ahead = kAheadBytes / item_size;
-    const int64_t skip = R * ceil_divide(ahead, R * row) * (columns + layout.skipped) - row;
+    const int64_t next = apart == 1 ? rows : 1;
+    const int64_t skip = next * ceil_divide(ahead, rows * row) * stride() - row;
     return access_for(pass, {std::min(ahead, row), skip}, columns);
   }
 
   /// Where a tile that ends at this column does so in a row of the tensor that starts here.
   int64_t border(int64_t start, int64_t column) const {
     const bool is_aligned = column == 0 || column == columns;
-    const int64_t next_line = (start + column + alignment - 1) / alignment * alignment - start;
+    const int64_t next_line = ((start + column + alignment - 1) & -alignment) - start;
     return is_aligned ? column : std::min(next_line, columns);
   }
 

@@ -78,3 +78,26 @@ def test_numbers_of_threads_are_equal(case: str, shared: bool) -> None:
             torch.set_num_threads(threads)
             for actual, expected in zip(results(arguments), one_thread, strict=True):
                 assert_same_bits(actual, expected, f"{case}, {dtype}, {threads} threads")
+
+
+@pytest.mark.parametrize("layout", ["rows", "columns", "channels last"])
+def test_where_a_tensor_lies_does_not_change_the_numbers(layout: str) -> None:
+    """The kernels go through memory one way or the other by the last bits of its addresses."""
+    inner = {"rows": 300, "columns": 49, "channels last": 1}[layout]
+    shape = (20, 70, inner) if inner > 1 else (20, inner, 70)
+    values, grad_output = make_values(shape, torch.float32), make_values(shape, torch.float32, 1)
+    alpha, beta = torch.linspace(0.25, 1.5, 70), torch.linspace(1.5, 0.25, 70)
+    dim = 1 if inner > 1 else 2
+    expected = None
+    for start in (*range(0, 1024, 64), 1, 17):
+        x = torch.empty(start + values.numel())[start:].view(shape).copy_(values)
+        outputs = [
+            ops.mpelu(x, alpha, beta, dim),
+            *ops.mpelu_backward(grad_output, x, alpha, beta, dim),
+            *ops.batch_norm_mpelu(
+                x.movedim(dim, 1), None, None, None, None, alpha, beta, True, 0.1, 1e-5
+            ),
+        ]
+        expected = expected or outputs
+        for actual, first in zip(outputs, expected, strict=True):
+            assert_same_bits(actual, first, f"{layout} from element {start} on")

@@ -201,12 +201,13 @@ void input_gradient(scalar_t* grad_input, const scalar_t* gradient, const scalar
                     const std::vector<InputGradientLane<T>>& lanes, const Pass& pass,
                     const Layout& layout) {
   using V = at::vec::Vectorized<T>;
-  for_each_run<scalar_t>(layout, lanes, pass, [&](const auto& run, const auto& visit) {
-    map_span</*kAskForGradOutput=*/false>(
-        run, run.of(grad_input), run.without_skipped(layout).of(gradient), run.of(input), visit,
-        [](const V& grad, const V& x, int64_t /*valid*/, const auto& channel)
-            MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel); });
-  });
+  for_each_run<scalar_t>(
+      layout, lanes, pass, [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
+        map_span</*kAskForGradOutput=*/false>(
+            run, run.of(grad_input), run.without_skipped(layout).of(gradient), run.of(input), visit,
+            [](const V& grad, const V& x, int64_t /*valid*/, const auto& channel)
+                MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel); });
+      });
 }
 
 /// The gradients of the parameters of some channels, from the sums of their elements, and what

@@ -15,11 +15,13 @@ void map_forward(scalar_t* output, const scalar_t* input, const std::vector<Lane
                  const Pass& pass, const Layout& layout) {
   using V = typename Lane::V;
   with_parameter_range(lanes, [&]<ParameterRange Range>(RangeConstant<Range>) {
-    for_each_run<scalar_t>(layout, lanes, pass, [&](const auto& run, const auto& visit) {
-      map_span(run, run.of(output), run.of(input), visit,
-               [](const V& x, int64_t /*valid*/, const auto& channel)
-                   MPELU_ALWAYS_INLINE { return math::forward<Range, kPrecision>(x, channel); });
-    });
+    for_each_run<scalar_t>(
+        layout, lanes, pass, [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
+          map_span(run, run.of(output), run.of(input), visit,
+                   [](const V& x, int64_t /*valid*/, const auto& channel) MPELU_ALWAYS_INLINE {
+                     return math::forward<Range, kPrecision>(x, channel);
+                   });
+        });
   });
 }
 

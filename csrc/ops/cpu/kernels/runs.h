@@ -119,9 +119,10 @@ ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, 
     for (int64_t first = 0; first < unit.size; first += size) {
       size = std::min(kBlock - (unit.offset + first) % kBlockAlignment, unit.size - first);
       auto block = zero_sums<V, K>();
-      body(segments.run(unit, first, size, pass),
-           [&](int64_t /*i*/, const auto& element)
-               MPELU_ALWAYS_INLINE { element(channel, block); });
+      auto run = segments.run(unit, first, size, pass);
+      run.in_order = true;
+      body(run, [&](int64_t /*i*/, const auto& element)
+                    MPELU_ALWAYS_INLINE { element(channel, block); });
       for (size_t k = 0; k < K; ++k) {
         sums[k] = sums[k] + block[k];
       }

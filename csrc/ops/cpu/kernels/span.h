@@ -121,6 +121,8 @@ struct Run {
   int64_t stride;
   int64_t size;
   Access access;
+  /// Whether its elements are added up, from the first to the last.
+  bool in_order = false;
 
   template <typename scalar_t>
   Rows<R, scalar_t> of(scalar_t* tensor) const {
@@ -129,7 +131,7 @@ struct Run {
 
   /// The same run of a tensor that has only the layout's elements.
   Run without_skipped(const Layout& layout) const {
-    return {layout.without_skipped(offset), stride - layout.skipped, size, access};
+    return {layout.without_skipped(offset), stride - layout.skipped, size, access, in_order};
   }
 };
 
@@ -137,9 +139,11 @@ struct Run {
 // element(x, valid, channels...) is called for the vector there in each row, of which so many
 // elements are valid; the others were read as zero.
 
-/// Calls step(i, valid) for count elements in packs, of which the first may have a size of its own.
+/// Calls step(i, valid) for count elements in packs, of which the first may have a size of its own;
+/// for the whole ones from the last to the first if so wished.
 template <typename P, typename Step>
-MPELU_ALWAYS_INLINE inline void for_each_pack(int64_t first, int64_t count, const Step& step) {
+MPELU_ALWAYS_INLINE inline void for_each_pack(int64_t first, int64_t count, bool backwards,
+                                              const Step& step) {
   int64_t part = std::min(first, count);
   int64_t i = 0;
   do {
@@ -147,19 +151,39 @@ MPELU_ALWAYS_INLINE inline void for_each_pack(int64_t first, int64_t count, cons
       step(i, part);
       i += part;
     }
-    for (; i + P::kSize <= count; i += P::kSize) {
-      step(i, P::kSize);
+    const int64_t whole = i + (count - i) / P::kSize * P::kSize;
+    if (backwards) {
+      for (int64_t at = whole; at > i;) {
+        step(at -= P::kSize, P::kSize);
+      }
+    } else {
+      for (int64_t at = i; at < whole; at += P::kSize) {
+        step(at, P::kSize);
+      }
     }
+    i = whole;
     part = count - i;
   } while (part > 0);
+}
+
+/// Whether an output lies a few lines behind an input but for a multiple of 4096 bytes, as memory
+/// that is given out in sequence does for sizes that are powers of two. By the last bits of their
+/// addresses a processor takes what is read next for what has just been stored there, and waits for
+/// that; from the last pack to the first it does not.
+inline bool lies_behind(const void* output, const void* input) {
+  constexpr uintptr_t kPeriod = 4096;
+  const uintptr_t distance =
+      reinterpret_cast<uintptr_t>(output) - reinterpret_cast<uintptr_t>(input);
+  return distance % kPeriod != 0 && distance % kPeriod < kPeriod / 4;
 }
 
 /// Writes packs_at(i, valid) to the output.
 template <int R, typename scalar_t, typename PacksAt>
 MPELU_ALWAYS_INLINE inline void write_span(const Run<R>& run, const Rows<R, scalar_t>& output,
-                                           const PacksAt& packs_at) {
+                                           bool backwards, const PacksAt& packs_at) {
   const bool stream = run.access.stream;
   for_each_pack<Pack<scalar_t>>(stream ? output.before_alignment() : 0, run.size,
+                                backwards && !run.in_order,
                                 [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
                                   const auto packs = packs_at(i, valid);
                                   if (!stream || valid < Pack<scalar_t>::kSize) {
@@ -175,19 +199,20 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
                                          const Rows<R, const scalar_t>& input, const Visit& visit,
                                          const Element& element) {
   using P = Pack<scalar_t>;
-  write_span(run, output, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-    input.ask_for(run.access.inputs.from(i, run.size));
-    auto x = input.load(i, valid);
-    for (int v = 0; v < P::kVectors; ++v) {
-      const int64_t first = v * P::V::size();
-      visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
-        for (int r = 0; r < R; ++r) {
-          x[r].vectors[v] = element(x[r].vectors[v], valid - first, channels...);
-        }
-      });
-    }
-    return x;
-  });
+  write_span(run, output, lies_behind(output.data, input.data),
+             [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+               input.ask_for(run.access.inputs.from(i, run.size));
+               auto x = input.load(i, valid);
+               for (int v = 0; v < P::kVectors; ++v) {
+                 const int64_t first = v * P::V::size();
+                 visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
+                   for (int r = 0; r < R; ++r) {
+                     x[r].vectors[v] = element(x[r].vectors[v], valid - first, channels...);
+                   }
+                 });
+               }
+               return x;
+             });
 }
 
 /// grad_input = element(grad_output, input). grad_output need not be asked for if a cache has it or
@@ -198,24 +223,28 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
                                          const Rows<R, const scalar_t>& input, const Visit& visit,
                                          const Element& element) {
   using P = Pack<scalar_t>;
-  write_span(run, grad_input, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-    const int64_t ahead = run.access.inputs.from(i, run.size);
-    input.ask_for(ahead);
-    if constexpr (kAskForGradOutput) {
-      grad_output.ask_for(ahead);
-    }
-    const auto x = input.load(i, valid);
-    auto g = grad_output.load(i, valid);
-    for (int v = 0; v < P::kVectors; ++v) {
-      const int64_t first = v * P::V::size();
-      visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
-        for (int r = 0; r < R; ++r) {
-          g[r].vectors[v] = element(g[r].vectors[v], x[r].vectors[v], valid - first, channels...);
+  write_span(
+      run, grad_input,
+      lies_behind(grad_input.data, input.data) || lies_behind(grad_input.data, grad_output.data),
+      [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+        const int64_t ahead = run.access.inputs.from(i, run.size);
+        input.ask_for(ahead);
+        if constexpr (kAskForGradOutput) {
+          grad_output.ask_for(ahead);
         }
+        const auto x = input.load(i, valid);
+        auto g = grad_output.load(i, valid);
+        for (int v = 0; v < P::kVectors; ++v) {
+          const int64_t first = v * P::V::size();
+          visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
+            for (int r = 0; r < R; ++r) {
+              g[r].vectors[v] =
+                  element(g[r].vectors[v], x[r].vectors[v], valid - first, channels...);
+            }
+          });
+        }
+        return g;
       });
-    }
-    return g;
-  });
 }
 
 /// element(input), which keeps what it makes of it.
@@ -223,18 +252,19 @@ template <int R, typename scalar_t, typename Visit, typename Element>
 MPELU_ALWAYS_INLINE inline void sum_span(const Run<R>& run, const Rows<R, const scalar_t>& input,
                                          const Visit& visit, const Element& element) {
   using P = Pack<scalar_t>;
-  for_each_pack<P>(0, run.size, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-    input.ask_for(run.access.inputs.from(i, run.size));
-    const auto x = input.load(i, valid);
-    for (int v = 0; v < P::kVectors; ++v) {
-      const int64_t first = v * P::V::size();
-      visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
-        for (int r = 0; r < R; ++r) {
-          element(x[r].vectors[v], valid - first, channels...);
-        }
-      });
-    }
-  });
+  for_each_pack<P>(0, run.size, /*backwards=*/false,
+                   [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+                     input.ask_for(run.access.inputs.from(i, run.size));
+                     const auto x = input.load(i, valid);
+                     for (int v = 0; v < P::kVectors; ++v) {
+                       const int64_t first = v * P::V::size();
+                       visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
+                         for (int r = 0; r < R; ++r) {
+                           element(x[r].vectors[v], valid - first, channels...);
+                         }
+                       });
+                     }
+                   });
 }
 
 }  // namespace CPU_CAPABILITY

@@ -9,13 +9,15 @@ from torch import Tensor
 
 ops = torch.ops.mpelu
 
-# 16 MiB and more of float32, in rows and columns that no vector divides.
+# 16 MiB and more of float32 (of bfloat16, too, in the last two), in rows and columns that no vector
+# divides, but for the whole packs and lines.
 SHAPES = {
     "rows": ((64, 64, 32, 33), torch.contiguous_format),
     "columns": ((64, 1343, 7, 7), torch.contiguous_format),
     "channels last": ((33, 67, 44, 45), torch.channels_last),
-    "many channels": ((1050, 4099), torch.contiguous_format),
     "whole packs": ((64, 64, 32, 32), torch.contiguous_format),
+    "many channels": ((2100, 4099), torch.contiguous_format),
+    "whole lines": ((4200, 2048), torch.contiguous_format),
 }
 
 
@@ -27,7 +29,7 @@ def make_input(name: str, dtype: torch.dtype, device: torch.device, seed: int) -
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_a_large_tensor_equals_its_parts(
     name: str, dtype: torch.dtype, device: torch.device
 ) -> None:
@@ -37,7 +39,7 @@ def test_a_large_tensor_equals_its_parts(
     y = ops.mpelu(x, alpha, beta)
     grad = ops.mpelu_backward(grad_output, x, alpha, beta)[0]
     elu = ops.elu_backward(grad_output, x, 0.7, False)
-    for image in range(0, x.size(0), 7):
+    for image in range(0, x.size(0), x.size(0) // 9):
         part, grad_part = x[image : image + 1], grad_output[image : image + 1]
         assert_same_bits(y[image : image + 1], ops.mpelu(part, alpha, beta), "output")
         expected = ops.mpelu_backward(grad_part, part, alpha, beta)[0]
@@ -47,8 +49,11 @@ def test_a_large_tensor_equals_its_parts(
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_sums_of_a_large_tensor_are_those_of_its_parts(name: str, device: torch.device) -> None:
-    x, grad_output = (make_input(name, torch.float32, device, seed) for seed in (0, 1))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_sums_of_a_large_tensor_are_those_of_its_parts(
+    name: str, dtype: torch.dtype, device: torch.device
+) -> None:
+    x, grad_output = (make_input(name, dtype, device, seed) for seed in (0, 1))
     # No two neighbours alike, so that no channel could be taken for another.
     alpha = 0.25 + torch.arange(x.size(1), device=device) % 5
     beta = 1.5 - torch.arange(x.size(1), device=device) % 3 / 2

@@ -22,7 +22,7 @@ void elu_backward(const at::TensorBase& grad_input, const at::TensorBase& grad_o
     const Run<1> run = segments.run(unit, 0, unit.size, pass);
     map_span(
         run, run.of(grad), run.of(g), run.of(x),
-        [channel](int64_t /*i*/, const auto& body) MPELU_ALWAYS_INLINE { body(channel); },
+        [channel](int64_t /*i*/, const auto& element) MPELU_ALWAYS_INLINE { element(channel); },
         gradient);
   });
 }

@@ -17,8 +17,9 @@
 // There are two ways to cut. Where inner is long, a unit is a segment of one channel's row: its
 // parameters are constants and its sums two vectors. Where inner is short, down to channels last,
 // the tensor is a matrix whose rows have every channel (several times over where those are few) and
-// a unit is a tile of it, of whole channels: every column has its own sums, which are added to its
-// channel's after each block of rows.
+// a unit is a tile of it, of whole channels (and, in large tensors, of what is left of their last
+// line of memory): every column has its own sums, which are added to its channel's after each block
+// of rows.
 //
 // Sums are short in the precision of the arithmetic, kBlock or kBlockRows elements, and go on in
 // compensated doubles (sum.h), so that their error does not grow with the tensor.
@@ -81,13 +82,11 @@ Outputs outputs_for(const scalar_t* output, const scalar_t* input, const Layout&
   return is_large && output != input ? Outputs::kPastCaches : Outputs::kInMemory;
 }
 
-/// For spans that ask for what is `ahead` of them, in a part whose rows have so many elements.
-inline Access access_for(const Pass& pass, const Ahead& ahead, int64_t row) {
-  const Ahead next_part{row, 0};  // lies beside this one
-  constexpr Ahead nothing{0, 0};
+/// For spans that ask for what is so far `ahead`, in a part whose rows have so many elements.
+inline Access access_for(const Pass& pass, int64_t ahead, int64_t row) {
+  const int64_t next_part = row;  // lies beside this one
   return {pass.inputs == Inputs::kOfNextPart ? next_part : ahead,
-          pass.outputs == Outputs::kInCache ? nothing : ahead,
-          pass.outputs == Outputs::kPastCaches};
+          pass.outputs == Outputs::kInCache ? 0 : ahead, pass.outputs == Outputs::kPastCaches};
 }
 
 /// Calls work(for_each_unit) on as many threads as there is work for; there for_each_unit(body)
@@ -149,10 +148,11 @@ struct Segments {
   /// `size` elements of a unit from `first` on.
   Run<1> run(const Unit& unit, int64_t first, int64_t size, const Pass& pass) const {
     const int64_t row = layout.channels * layout.inner;
-    const int64_t ahead = std::min(kAheadBytes / item_size, row);
+    // No less than the run itself, which may be gone through backwards.
+    const int64_t ahead = std::min(std::max(kAheadBytes / item_size, size), row);
     const int64_t place = unit.channel * layout.inner + unit.first + first;
-    const int64_t distance = ahead + (place + ahead < row ? 0 : layout.skipped);
-    return {unit.offset + first, 0, size, access_for(pass, {distance, 0}, row)};
+    const int64_t skipped = place + ahead < row ? 0 : layout.skipped;
+    return {unit.offset + first, 0, size, access_for(pass, ahead + skipped, row)};
   }
 
   Layout layout;
@@ -171,7 +171,7 @@ struct Tiles {
         rows(ceil_divide(layout.numel(), columns)),
         alignment(alignment_of_tiles()),
         overhang(ceil_divide(alignment - 1, layout.inner)),
-        width(std::clamp<int64_t>(columns_of_tile(columns) / layout.inner - overhang, 1, channels)),
+        width(width_of_tiles()),
         height(kBlockRows *
                std::max<int64_t>(1, kTileElements / (kBlockRows * width * layout.inner))),
         down(ceil_divide(rows, height)),
@@ -212,18 +212,19 @@ struct Tiles {
   void for_each_run(const Unit& unit, const Pass& pass, const Body& body) const {
     int64_t row = unit.row_begin;
     if constexpr (R > 1) {
+      TORCH_INTERNAL_ASSERT_DEBUG_ONLY(pass.outputs != Outputs::kPastCaches || is_large());
       const int64_t whole_rows = std::min(unit.row_end, layout.numel() / columns);
-      const int64_t apart = rows_apart(pass);
+      const int64_t apart = rows_apart();
       const Access access = access_of(R, apart, pass);
       for (; row + R * apart <= whole_rows; row += R * apart) {
         for (int64_t i = 0; i < apart; ++i) {
-          call_body<R>(unit, row + i, apart, access, body);
+          call_with_rows<R>(unit, row + i, apart, access, body);
         }
       }
     }
     const Access access = access_of(1, 1, pass);
     for (; row < unit.row_end; ++row) {
-      call_body<1>(unit, row, 1, access, body);
+      call_with_rows<1>(unit, row, 1, access, body);
     }
   }
 
@@ -234,7 +235,7 @@ struct Tiles {
   int64_t channels;  // of a row
   int64_t columns;
   int64_t rows;
-  int64_t alignment;  // of where a tile's rows begin
+  int64_t alignment;  // in elements, of the borders between tiles
   int64_t overhang;   // channels that a tile's rows may reach into past its own
   int64_t width;      // channels of a tile
   int64_t height;     // rows of a tile
@@ -253,15 +254,14 @@ struct Tiles {
 
   /// Rows so far from each other begin at the same place of a line. That matters for what may be
   /// streamed, which is for the tensor's size to say: the order of the sums is that of the rows.
-  int64_t rows_apart(const Pass& pass) const {
-    const bool may_be_streamed = is_large() || pass.outputs == Outputs::kPastCaches;
-    const int64_t line = may_be_streamed ? kLineBytes / item_size : 1;
+  int64_t rows_apart() const {
+    const int64_t line = is_large() ? kLineBytes / item_size : 1;
     return line / std::gcd(stride(), line);
   }
 
   template <int R, typename Body>
-  void call_body(const Unit& unit, int64_t row, int64_t apart, const Access& access,
-                 const Body& body) const {
+  void call_with_rows(const Unit& unit, int64_t row, int64_t apart, const Access& access,
+                      const Body& body) const {
     const int64_t start = row * stride();
     const int64_t first = unit.channel * layout.inner;
     const int64_t begin = border(start, first);
@@ -271,24 +271,25 @@ struct Tiles {
     body(Run<R>{start + begin, apart * stride(), size, access}, begin - first);
   }
 
-  /// Ahead is in the same rows of a tile and, past their end, in the next ones below.
+  /// For so many rows at a time: ahead are those below in the same columns.
   Access access_of(int64_t rows, int64_t apart, const Pass& pass) const {
-    const int64_t row = width * layout.inner;
-    const int64_t ahead = kAheadBytes / item_size;
+    const int64_t runs = ceil_divide(kAheadBytes / item_size, rows * width * layout.inner);
     const int64_t next = apart == 1 ? rows : 1;
-    const int64_t skip = next * ceil_divide(ahead, rows * row) * stride() - row;
-    return access_for(pass, {std::min(ahead, row), skip}, columns);
+    return access_for(pass, runs * next * stride(), columns);
   }
 
   /// Where a tile that ends at this column does so in a row of the tensor that starts here.
   int64_t border(int64_t start, int64_t column) const {
-    const bool is_aligned = column == 0 || column == columns;
+    const bool is_edge = column == 0 || column == columns;
     const int64_t next_line = ((start + column + alignment - 1) & -alignment) - start;
-    return is_aligned ? column : std::min(next_line, columns);
+    return is_edge ? column : std::min(next_line, columns);
   }
 
-  static int64_t columns_of_tile(int64_t columns) {
-    return std::clamp(columns / kWideTiles, kTileColumns, kWideTileColumns);
+  /// All of about one width, for threads to share.
+  int64_t width_of_tiles() const {
+    const int64_t most = std::clamp(columns / kWideTiles, kTileColumns, kWideTileColumns);
+    const int64_t widest = std::clamp<int64_t>(most / layout.inner - overhang, 1, channels);
+    return ceil_divide(channels, ceil_divide(channels, widest));
   }
 
   /// How often a row has every channel.

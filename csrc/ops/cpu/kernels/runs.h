@@ -138,19 +138,62 @@ ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, 
   return totals.values();
 }
 
+/// The sums of the tiles' channels, added up by channel.
+template <size_t K>
+class TileSums {
+ public:
+  explicit TileSums(const Tiles& tiles)
+      : tiles_(tiles),
+        channels_(std::min(tiles.width + tiles.overhang, tiles.layout.channels)),
+        sums_(tiles.count * K * channels_) {}
+
+  /// Takes a unit's sums, [K, unit.channels]. Those of a channel that it has several times over
+  /// become one.
+  void take(const Tiles::Unit& unit, const double* sums) {
+    double* to = sums_.data() + unit.number * K * channels_;
+    for (size_t k = 0; k < K; ++k, sums += unit.channels, to += channels_) {
+      for (int64_t first = 0; first < unit.channels; first += channels_) {
+        const int64_t count = std::min(channels_, unit.channels - first);
+        for (int64_t i = 0; i < count; ++i) {
+          to[i] += sums[first + i];
+        }
+      }
+    }
+  }
+
+  ChannelTotals<K> totals() const {
+    Totals<K> totals(tiles_.layout.channels);
+    tiles_.for_each(0, tiles_.count, [&](const Tiles::Unit& unit) {
+      const double* const from = sums_.data() + unit.number * K * channels_;
+      for (int64_t i = 0; i < std::min(unit.channels, channels_); ++i) {
+        SumArray<double, K> sums;
+        for (size_t k = 0; k < K; ++k) {
+          sums[k] = from[k * channels_ + i];
+        }
+        totals.add(unit.channel + i, sums);
+      }
+    });
+    return totals.values();
+  }
+
+ private:
+  const Tiles& tiles_;
+  int64_t channels_;          // different ones of a tile
+  std::vector<double> sums_;  // [tiles, K, channels]
+};
+
 template <size_t K, typename scalar_t, typename Lane, typename Body>
 ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
                              const Body& body) {
   const Tiles tiles(layout, sizeof(scalar_t));
-  const int64_t distinct = std::min(tiles.width + tiles.overhang, layout.channels);
-  std::vector<double> partial(tiles.count * K * distinct);  // [tiles, K, distinct]
+  TileSums<K> tile_sums(tiles);
   share_out(tiles, [&](const auto& for_each_unit) {
     ColumnLanes<Lane> columns(lanes, layout.inner);
     ColumnSums<typename Lane::Scalar, K> column_sums;
-    std::vector<double> sums(K * (tiles.width + tiles.overhang));  // [K, channels of the unit]
+    std::vector<double> channel_sums;
     for_each_unit([&](const Tiles::Unit& unit) {
       const auto channel_at = columns.from(unit.channel, unit.channels);
-      std::fill(sums.begin(), sums.end(), 0.0);
+      channel_sums.assign(K * unit.channels, 0);
       tiles.for_each_block(unit, [&](const Tiles::Unit& block) {
         column_sums.clear(unit.channels * layout.inner);
         tiles.for_each_run<kRowsAtATime>(block, pass, [&](const auto& run, int64_t column) {
@@ -160,30 +203,12 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
                 [&](auto& sums) MPELU_ALWAYS_INLINE { element(channel_at(column + i), sums); });
           });
         });
-        column_sums.add_to(sums.data(), unit.channels, layout.inner);
+        column_sums.add_to(channel_sums.data(), unit.channels, layout.inner);
       });
-      double* const to = partial.data() + unit.number * K * distinct;
-      for (size_t k = 0; k < K; ++k) {
-        for (int64_t first = 0; first < unit.channels; first += distinct) {
-          const int64_t count = std::min(distinct, unit.channels - first);
-          for (int64_t i = 0; i < count; ++i) {
-            to[k * distinct + i] += sums[k * unit.channels + first + i];
-          }
-        }
-      }
+      tile_sums.take(unit, channel_sums.data());
     });
   });
-  Totals<K> totals(layout.channels);
-  const double* from = partial.data();
-  tiles.for_each(0, tiles.count, [&](const Tiles::Unit& unit) {
-    for (int64_t i = 0; i < std::min(unit.channels, distinct); ++i) {
-      SumArray<double, K> sums;
-      for (size_t k = 0; k < K; ++k) sums[k] = from[k * distinct + i];
-      totals.add((unit.channel + i) % layout.channels, sums);
-    }
-    from += K * distinct;
-  });
-  return totals.values();
+  return tile_sums.totals();
 }
 
 /// K sums over the elements of each channel. Calls body(run, visit) for the runs that make up the

@@ -43,23 +43,11 @@ auto with_parameter_range(const std::vector<Lane>& lanes, const Body& body) {
   return body(RangeConstant<ParameterRange::kDecaying>());
 }
 
-/// Where a span asks for memory in advance: so many elements ahead, and so many more where that is
-/// past its end.
-struct Ahead {
-  int64_t distance;
-  int64_t skip;
-
-  /// Where to ask from element i of count.
-  int64_t from(int64_t i, int64_t count) const {
-    return i + distance + (i + distance < count ? 0 : skip);
-  }
-};
-
 /// How the spans of a pass use memory. Loads would wait for what is not asked for, and stores for
 /// their lines, unless whole packs go past the caches.
 struct Access {
-  Ahead inputs;
-  Ahead outputs;
+  int64_t ahead_of_inputs;  // asked for so many elements in advance
+  int64_t ahead_of_outputs;
   bool stream;
 };
 
@@ -131,7 +119,7 @@ struct Run {
 
   /// The same run of a tensor that has only the layout's elements.
   Run without_skipped(const Layout& layout) const {
-    return {layout.without_skipped(offset), stride - layout.skipped, size, access, in_order};
+    return {layout.without_skipped(offset), layout.without_skipped(stride), size, access, in_order};
   }
 };
 
@@ -166,10 +154,10 @@ MPELU_ALWAYS_INLINE inline void for_each_pack(int64_t first, int64_t count, bool
   } while (part > 0);
 }
 
-/// Whether an output lies a few lines behind an input but for a multiple of 4096 bytes, as memory
-/// that is given out in sequence does for sizes that are powers of two. By the last bits of their
-/// addresses a processor takes what is read next for what has just been stored there, and waits for
-/// that; from the last pack to the first it does not.
+/// Whether an output lies up to a page's quarter behind an input but for a multiple of 4096 bytes,
+/// as memory that is given out in sequence does for sizes that are powers of two. By the last bits
+/// of their addresses a processor takes what is read next for what has just been stored there, and
+/// waits for that; from the last pack to the first it does not.
 inline bool lies_behind(const void* output, const void* input) {
   constexpr uintptr_t kPeriod = 4096;
   const uintptr_t distance =
@@ -187,7 +175,7 @@ MPELU_ALWAYS_INLINE inline void write_span(const Run<R>& run, const Rows<R, scal
                                 [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
                                   const auto packs = packs_at(i, valid);
                                   if (!stream || valid < Pack<scalar_t>::kSize) {
-                                    output.ask_for(run.access.outputs.from(i, run.size));
+                                    output.ask_for(i + run.access.ahead_of_outputs);
                                   }
                                   output.store(packs, i, valid, stream);
                                 });
@@ -201,7 +189,7 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
   using P = Pack<scalar_t>;
   write_span(run, output, lies_behind(output.data, input.data),
              [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-               input.ask_for(run.access.inputs.from(i, run.size));
+               input.ask_for(i + run.access.ahead_of_inputs);
                auto x = input.load(i, valid);
                for (int v = 0; v < P::kVectors; ++v) {
                  const int64_t first = v * P::V::size();
@@ -227,7 +215,7 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
       run, grad_input,
       lies_behind(grad_input.data, input.data) || lies_behind(grad_input.data, grad_output.data),
       [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-        const int64_t ahead = run.access.inputs.from(i, run.size);
+        const int64_t ahead = i + run.access.ahead_of_inputs;
         input.ask_for(ahead);
         if constexpr (kAskForGradOutput) {
           grad_output.ask_for(ahead);
@@ -254,7 +242,7 @@ MPELU_ALWAYS_INLINE inline void sum_span(const Run<R>& run, const Rows<R, const 
   using P = Pack<scalar_t>;
   for_each_pack<P>(0, run.size, /*backwards=*/false,
                    [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-                     input.ask_for(run.access.inputs.from(i, run.size));
+                     input.ask_for(i + run.access.ahead_of_inputs);
                      const auto x = input.load(i, valid);
                      for (int v = 0; v < P::kVectors; ++v) {
                        const int64_t first = v * P::V::size();

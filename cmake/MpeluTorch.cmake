@@ -11,8 +11,6 @@
 #
 # Sets MPELU_TORCH_ROOT, MPELU_TORCH_VERSION (2.15.0) and MPELU_TORCH_CUDA_VERSION (13.2, or empty).
 
-include_guard(DIRECTORY)
-
 function(_mpelu_torch_candidates out)
   set(candidates ${TORCH_INSTALL_PREFIX} $ENV{TORCH_INSTALL_PREFIX})
   if(TARGET torch)

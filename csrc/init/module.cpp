@@ -132,6 +132,10 @@ void taylor_init_(Module& module, std::optional<double> alpha, std::optional<dou
                   FanMode mode, Distribution distribution, std::optional<at::Generator> generator) {
   TORCH_CHECK_VALUE(alpha.has_value() == beta.has_value(), "alpha and beta go together, got ",
                     alpha ? "alpha" : "beta", " alone");
+  if (alpha) {
+    TORCH_CHECK_VALUE(std::isfinite(*alpha), "alpha must be finite, got ", *alpha);
+    TORCH_CHECK_VALUE(std::isfinite(*beta), "beta must be finite, got ", *beta);
+  }
   std::vector<Layer> layers;
   flatten(module, "", layers);
 
@@ -142,6 +146,8 @@ void taylor_init_(Module& module, std::optional<double> alpha, std::optional<dou
       continue;
     }
     if (const auto slope = following_slope(layers, i)) {
+      TORCH_CHECK_VALUE(std::isfinite(*slope), "the slope of the activation after '",
+                        layers[i].name, "' must be finite, got ", *slope);
       targets.push_back({layers[i].module, *slope, 1.0});
     } else if (alpha) {
       targets.push_back({layers[i].module, *alpha, *beta});

@@ -3,6 +3,10 @@
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/csrc/jit/serialization/pickler.h>
 
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -63,10 +67,39 @@ void write_state_dict(const StateDict& state, const std::string& path) {
   pickler.pushIValue(state);
   pickler.stop();
 
-  caffe2::serialize::PyTorchStreamWriter archive(path);
+  // The archive is not told of a failure, which its destructor would make the end of the program
+  // of.
+  std::ofstream file(path, std::ios::binary);
+  caffe2::serialize::PyTorchStreamWriter archive([&](const void* bytes, size_t size) {
+    file.write(static_cast<const char*>(bytes), static_cast<std::streamsize>(size));
+    return size;
+  });
   torch::jit::writeArchiveAndTensors("data", pickled.data(), pickled.size(), pickler.tensorData(),
                                      archive);
   archive.writeEndOfFile();
+  file.close();
+  TORCH_CHECK(file, std::strerror(errno));
+}
+
+/// Calls write(path) with another path beside the given one, and then puts the file in its place: a
+/// failure leaves what was there. What is no plain file, such as a device, is written itself.
+template <typename Write>
+void write_aside(const std::string& path, const Write& write) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const auto status = fs::symlink_status(path, error);
+  if (fs::exists(status) && !fs::is_regular_file(status)) {
+    return write(path);
+  }
+  const auto part = path + ".part";
+  try {
+    write(part);
+  } catch (...) {
+    fs::remove(part, error);
+    throw;
+  }
+  fs::rename(part, path, error);
+  TORCH_CHECK(!error, error.message());
 }
 
 /// The keys of one dict that another one lacks.
@@ -85,9 +118,15 @@ std::vector<std::string> keys_not_in(const StateDict& state, const StateDict& ot
 void save_state_dict(const torch::nn::Module& module, const std::string& path) {
   StateDict state = state_dict(module);
   for (const auto& entry : state) {
-    entry.setValue(entry.value().cpu());
+    const auto& tensor = entry.value();
+    TORCH_CHECK(tensor.layout() == at::kStrided && serialize::can_hold(tensor.scalar_type()),
+                "cannot write '", path, "': '", entry.key(), "' is a tensor of ",
+                tensor.scalar_type(), ", ", tensor.layout());
+    entry.setValue(tensor.cpu());
   }
-  with_path("write", path, [&] { write_state_dict(state, path); });
+  with_path("write", path, [&] {
+    write_aside(path, [&](const std::string& to) { write_state_dict(state, to); });
+  });
 }
 
 void load_state_dict(torch::nn::Module& module, const std::string& path, bool strict) {

@@ -4,6 +4,8 @@
 #include <ATen/core/ivalue.h>
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -49,11 +51,13 @@ enum class Opcode : uint8_t {
   kLong1 = 0x8a,
 };
 
-/// The dtype of a storage class such as torch.FloatStorage.
+/// Those that have a class of storages of their own, such as torch.FloatStorage.
+constexpr std::array kDtypes{at::kFloat, at::kDouble, at::kHalf,         at::kBFloat16,
+                             at::kLong,  at::kInt,    at::kShort,        at::kChar,
+                             at::kByte,  at::kBool,   at::kComplexFloat, at::kComplexDouble};
+
 at::ScalarType storage_dtype(const std::string& name) {
-  for (const auto dtype :
-       {at::kFloat, at::kDouble, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort,
-        at::kChar, at::kByte, at::kBool, at::kComplexFloat, at::kComplexDouble}) {
+  for (const auto dtype : kDtypes) {
     if (name == std::string("torch.") + c10::toString(dtype) + "Storage") {
       return dtype;
     }
@@ -61,9 +65,24 @@ at::ScalarType storage_dtype(const std::string& name) {
   TORCH_CHECK(false, "it has a storage of type ", name);
 }
 
+void check_intact(bool is_intact) { TORCH_CHECK(is_intact, "its pickled data is damaged"); }
+
+bool is_container(const IValue& value) { return value.isGenericDict() || value.isTuple(); }
+
+const std::string& string_of(const IValue& value) {
+  check_intact(value.isString());
+  return value.toStringRef();
+}
+
+at::ArrayRef<IValue> elements_of(const IValue& tuple) {
+  check_intact(tuple.isTuple());
+  return tuple.toTupleRef().elements();
+}
+
 IValue empty_dict() { return c10::impl::GenericDict(c10::AnyType::get(), c10::AnyType::get()); }
 
-/// A stack machine as Python's pickle. A global (a class or a function) is kept as its name.
+/// A stack machine, as Python's pickle is one. A global (a class or a function) is kept as its
+/// name.
 class Unpickler {
  public:
   explicit Unpickler(caffe2::serialize::PyTorchStreamReader& archive) : archive_(archive) {
@@ -135,7 +154,7 @@ class Unpickler {
         return push(storage(pop()));
       case Opcode::kReduce: {
         const IValue arguments = pop();
-        return push(call(pop().toStringRef(), arguments.toTupleRef().elements()));
+        return push(call(string_of(pop()), elements_of(arguments)));
       }
       case Opcode::kBuild:  // An OrderedDict's attributes: _metadata, the modules' versions.
         pop();
@@ -188,32 +207,44 @@ class Unpickler {
 
   /// The value at a depth below the top, counted from 1.
   IValue& top(size_t depth) {
-    TORCH_CHECK(depth <= stack_.size(), "its pickled data is damaged");
+    check_intact(depth <= stack_.size());
     return stack_[stack_.size() - depth];
   }
 
   size_t count_to_mark() {
-    TORCH_CHECK(!marks_.empty() && marks_.back() <= stack_.size(), "its pickled data is damaged");
+    check_intact(!marks_.empty() && marks_.back() <= stack_.size());
     const size_t count = stack_.size() - marks_.back();
     marks_.pop_back();
     return count;
   }
 
   std::vector<IValue> pop(size_t count) {
-    TORCH_CHECK(count <= stack_.size(), "its pickled data is damaged");
+    check_intact(count <= stack_.size());
     const auto begin = stack_.end() - static_cast<ptrdiff_t>(count);
     std::vector<IValue> values(begin, stack_.end());
     stack_.erase(begin, stack_.end());
     return values;
   }
 
-  void push_tuple(size_t count) { push(c10::ivalue::Tuple::create(pop(count))); }
+  /// No deeper than the arguments of a tensor, which have its sizes in tuples: to destroy what is
+  /// deep takes as deep a stack.
+  void push_tuple(size_t count) {
+    auto elements = pop(count);
+    for (const auto& element : elements) {
+      check_intact(!element.isTuple() || std::ranges::none_of(elements_of(element), is_container));
+    }
+    push(c10::ivalue::Tuple::create(std::move(elements)));
+  }
 
+  /// A dict or tuple in a dict is none of a state dict's tensors: None stands for it, so that
+  /// nothing gets deep and no dict holds itself.
   void set_items(size_t count) {
-    const auto items = pop(count);
+    auto items = pop(count);
+    check_intact(items.size() % 2 == 0 && top(1).isGenericDict());
     auto dict = top(1).toGenericDict();
-    for (size_t i = 0; i + 1 < items.size(); i += 2) {
-      dict.insert_or_assign(items[i], items[i + 1]);
+    for (size_t i = 0; i < items.size(); i += 2) {
+      check_intact(items[i].isString() || items[i].isInt());
+      dict.insert_or_assign(items[i], is_container(items[i + 1]) ? IValue() : items[i + 1]);
     }
   }
 
@@ -221,19 +252,19 @@ class Unpickler {
 
   void get(uint32_t index) {
     const auto found = memo_.find(index);
-    TORCH_CHECK(found != memo_.end(), "its pickled data is damaged");
+    check_intact(found != memo_.end());
     push(found->second);
   }
 
   /// The storage that an id ("storage", type, key, device, numel) stands for, as a 1-d tensor. Its
   /// size is the record's, whatever numel says, so that no view of it can reach outside.
   at::Tensor storage(const IValue& id) {
-    const auto& fields = id.toTupleRef().elements();
-    TORCH_CHECK(fields.size() == 5, "its pickled data is damaged");
-    const std::string& key = fields[2].toStringRef();
+    const auto fields = elements_of(id);
+    check_intact(fields.size() == 5);
+    const std::string& key = string_of(fields[2]);
     const auto [found, is_new] = storages_.try_emplace(key);
     if (is_new) {
-      const auto dtype = storage_dtype(fields[1].toStringRef());
+      const auto dtype = storage_dtype(string_of(fields[1]));
       const auto record = "data/" + key;
       const size_t size = archive_.getRecordSize(record);
       auto& tensor = found->second;
@@ -248,9 +279,11 @@ class Unpickler {
       return empty_dict();
     }
     if (function == "torch._utils._rebuild_tensor_v2" && arguments.size() >= 4) {
-      // (storage, offset, size, stride, requires_grad, backward_hooks)
-      return arguments[0].toTensor().as_strided(to_sizes(arguments[2]), to_sizes(arguments[3]),
-                                                arguments[1].toInt());
+      // (storage, offset, size, stride, requires_grad, backward_hooks, bits)
+      check_intact(arguments[0].isTensor() && arguments[1].isInt());
+      const auto tensor = arguments[0].toTensor().as_strided(
+          to_sizes(arguments[2]), to_sizes(arguments[3]), arguments[1].toInt());
+      return arguments.size() > 6 ? with_bits(tensor, arguments[6]) : tensor;
     }
     if (function == "torch._utils._rebuild_parameter" && !arguments.empty()) {
       return arguments[0];
@@ -258,9 +291,26 @@ class Unpickler {
     TORCH_CHECK(false, "it holds something other than named tensors (", function, ")");
   }
 
+  /// A view such as z.conj() or z.conj().imag is stored as what it is a view of, and a bit.
+  static at::Tensor with_bits(const at::Tensor& tensor, const IValue& bits) {
+    check_intact(bits.isGenericDict());
+    for (const auto& entry : bits.toGenericDict()) {
+      const auto& name = string_of(entry.key());
+      check_intact(entry.value().isBool());
+      TORCH_CHECK(name == "conj" || name == "neg", "it holds a tensor with ", name);
+      if (name == "conj") {
+        tensor._set_conj(entry.value().toBool());
+      } else {
+        tensor._set_neg(entry.value().toBool());
+      }
+    }
+    return tensor;
+  }
+
   static std::vector<int64_t> to_sizes(const IValue& tuple) {
     std::vector<int64_t> sizes;
-    for (const auto& element : tuple.toTupleRef().elements()) {
+    for (const auto& element : elements_of(tuple)) {
+      check_intact(element.isInt());
       sizes.push_back(element.toInt());
     }
     return sizes;
@@ -277,6 +327,8 @@ class Unpickler {
 };
 
 }  // namespace
+
+bool can_hold(at::ScalarType dtype) { return std::ranges::find(kDtypes, dtype) != kDtypes.end(); }
 
 IValue unpickle(caffe2::serialize::PyTorchStreamReader& archive) {
   if (archive.hasRecord("byteorder")) {

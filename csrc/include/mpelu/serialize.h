@@ -14,7 +14,8 @@ namespace mpelu {
 /// `model.load_state_dict(torch.load(path))`. Tensors are written from the CPU, whatever their
 /// device.
 ///
-/// Throws c10::Error if the file cannot be written.
+/// Throws c10::Error if the file cannot be written, and leaves one that was there as it was; or if
+/// a tensor is sparse, quantised or of a dtype that torch has no storage class for, as float8.
 MPELU_API void save_state_dict(const torch::nn::Module& module, const std::string& path);
 
 /// Copies the tensors of a file, written by `save_state_dict` or by Python's

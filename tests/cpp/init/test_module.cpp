@@ -153,6 +153,18 @@ CATCH_TEST_CASE("taylor_init_ uses its arguments where it cannot tell the activa
   }
 }
 
+CATCH_TEST_CASE("taylor_init_ leaves the model where an alpha is not finite", "[init]") {
+  Sequential model(torch::nn::Linear(3, 3), torch::nn::ReLU(), torch::nn::Linear(3, 3),
+                   mpelu::nn::MPELU(3));
+  const auto before = model->parameters()[0].clone();
+  CATCH_CHECK(error_of([&] { taylor_init_(*model, NAN, 1.0); }) == "alpha must be finite, got nan");
+  torch::NoGradGuard guard;
+  model->ptr<mpelu::nn::MPELUImpl>(3)->alpha.fill_(NAN);
+  CATCH_CHECK(error_of([&] { taylor_init_(*model); }) ==
+              "the slope of the activation after '2' must be finite, got nan");
+  CATCH_CHECK(at::equal(model->parameters()[0], before));
+}
+
 CATCH_TEST_CASE("taylor_init_ takes alpha and beta together", "[init]") {
   Sequential model(torch::nn::Linear(3, 2));
   CATCH_CHECK(error_of([&] { taylor_init_(*model, 0.5); }) ==

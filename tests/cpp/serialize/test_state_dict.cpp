@@ -1,3 +1,4 @@
+#include <caffe2/serialize/inline_container.h>
 #include <mpelu/nn.h>
 #include <mpelu/serialize.h>
 #include <torch/torch.h>
@@ -107,6 +108,20 @@ CATCH_TEST_CASE("views and empty tensors are written and read as they are", "[se
   }
 }
 
+CATCH_TEST_CASE("conjugate and negative views are read as what they are", "[serialize]") {
+  const auto z = at::complex(torch::randn({3}), torch::randn({3}));
+  const TemporaryFile file;
+  for (const auto& view : {z.conj(), at::imag(z.conj()), at::imag(z), z}) {
+    torch::nn::Module saved;
+    saved.register_buffer("view", view);
+    torch::nn::Module loaded;
+    const auto buffer = loaded.register_buffer("view", torch::zeros_like(view));
+    mpelu::save_state_dict(saved, file.path());
+    mpelu::load_state_dict(loaded, file.path());
+    CATCH_CHECK(at::equal(buffer, view.resolve_conj().resolve_neg()));
+  }
+}
+
 CATCH_TEST_CASE("a state dict that does not fit is refused with its keys named", "[serialize]") {
   using torch::nn::Linear;
   const TemporaryFile file;
@@ -177,8 +192,68 @@ CATCH_TEST_CASE("damage anywhere in a file never crashes", "[serialize]") {
   CATCH_CHECK(refused > 0);
 }
 
+CATCH_TEST_CASE("pickled data of no state dict is refused, however deep it goes", "[serialize]") {
+  const auto repeated = [](const std::string& bytes, int times) {
+    std::string all;
+    for (int i = 0; i < times; ++i) {
+      all += bytes;
+    }
+    return all;
+  };
+  const std::string key("X\1\0\0\0k", 6);
+  const std::vector<std::string> damaged{
+      ")" + repeated("\x85", 20'000),                                        // tuples in tuples
+      repeated("}" + key, 20'000) + "N" + repeated("s", 20'000),             // dicts in dicts
+      "}q" + std::string(1, '\0') + key + "h" + std::string(1, '\0') + "s",  // a dict in itself
+      "}(" + key + "u",  // a key without a value
+      "NNNs",            // an item of no dict
+      "}NNs",            // a key that is none
+      "NNR",             // a call of no function
+      "NQ",              // a storage of no name
+  };
+  auto net = model();
+  const TemporaryFile file;
+  for (const auto& pickled : damaged) {
+    CATCH_CAPTURE(pickled.substr(0, 10));
+    caffe2::serialize::PyTorchStreamWriter archive(file.path());
+    const auto record = "\x80\x02" + pickled + ".";
+    archive.writeRecord("data.pkl", record.data(), record.size());
+    archive.writeEndOfFile();
+    const auto error = error_of([&] { mpelu::load_state_dict(*net, file.path()); });
+    CATCH_CHECK_THAT(error, Catch::Matchers::ContainsSubstring("cannot read '"));
+    CATCH_CHECK_THAT(error, !Catch::Matchers::ContainsSubstring("INTERNAL ASSERT"));
+  }
+}
+
 CATCH_TEST_CASE("a file that cannot be written is named", "[serialize]") {
-  const std::string path = "/no/such/folder/model.pt";
-  CATCH_CHECK_THAT(error_of([&] { mpelu::save_state_dict(*model(), path); }),
-                   Catch::Matchers::ContainsSubstring("cannot write '" + path + "'"));
+  for (const std::string path : {"/no/such/folder/model.pt", "/dev/full"}) {
+    CATCH_CHECK_THAT(error_of([&] { mpelu::save_state_dict(*model(), path); }),
+                     Catch::Matchers::ContainsSubstring("cannot write '" + path + "'"));
+  }
+}
+
+CATCH_TEST_CASE("a state dict that cannot be written leaves the file that was there",
+                "[serialize]") {
+  const TemporaryFile file;
+  auto net = model();
+  mpelu::save_state_dict(*net, file.path());
+  std::filesystem::create_directory(file.path() + ".part");
+  CATCH_CHECK_THAT(error_of([&] { mpelu::save_state_dict(*model(), file.path()); }),
+                   Catch::Matchers::ContainsSubstring("cannot write '"));
+  std::filesystem::remove(file.path() + ".part");
+  auto loaded = model();
+  mpelu::load_state_dict(*loaded, file.path());
+  check_equal(loaded, net);
+}
+
+CATCH_TEST_CASE("a tensor that torch has no storage for is refused by its name", "[serialize]") {
+  const TemporaryFile file;
+  for (const auto& tensor :
+       {torch::ones({4}).to(at::kFloat8_e4m3fn), torch::ones({4}).to_sparse()}) {
+    torch::nn::Module module;
+    module.register_buffer("scale", tensor);
+    CATCH_CHECK_THAT(error_of([&] { mpelu::save_state_dict(module, file.path()); }),
+                     Catch::Matchers::ContainsSubstring("'scale' is a tensor of "));
+    CATCH_CHECK(!std::filesystem::exists(file.path()));
+  }
 }

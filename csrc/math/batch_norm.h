@@ -29,22 +29,22 @@ struct BatchNormSums {
 // The mean is subtracted first: x * scale + (bias - mean * scale) takes an instruction less, and is
 // a difference of large numbers where the mean is large.
 
-template <ParameterRange Range = ParameterRange::kAny, Precision kPrecision = Precision::kRounded,
+template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kRounded,
           typename V>
 MPELU_HOST_DEVICE V forward(V x, const BatchNorm<V>& channel) {
   const V u = Real<V>::multiply_add(x - channel.mean, channel.scale, channel.bias);
-  return forward<Range, kPrecision>(u, channel.activation);
+  return forward<kRange, kPrecision>(u, channel.activation);
 }
 
 /// The gradient with respect to u. To the sums go those of the activation, that gradient itself
 /// (bias, mean) and its product with x - mean (weight, variance).
-template <ParameterRange Range = ParameterRange::kAny, typename V>
+template <ParameterRange kRange = ParameterRange::kAny, typename V>
 MPELU_HOST_DEVICE V backward(V grad_output, V x, const BatchNorm<V>& channel,
                              BatchNormSums<V>& sums) {
   using R = Real<V>;
   const V centered = x - channel.mean;
   const V u = R::multiply_add(centered, channel.scale, channel.bias);
-  const V grad = backward<Range>(grad_output, u, channel.activation, sums.activation);
+  const V grad = backward<kRange>(grad_output, u, channel.activation, sums.activation);
   sums.grad = sums.grad + grad;
   sums.grad_x = R::multiply_add(grad, centered, sums.grad_x);
   return grad;

@@ -61,8 +61,8 @@ struct ExpConstants<double> {
                                                 0.5};
 };
 
-/// beta as the exponential uses it. For scalars; vector.h has another for SIMD vectors, which
-/// trades a number more for some instructions less.
+/// beta as the exponential uses it. For scalars; vector.h has another for SIMD vectors, which takes
+/// one number more and fewer instructions.
 template <typename V>
 struct Rate {
   V beta;
@@ -114,8 +114,8 @@ struct Exponential {
 /// product is carried along: without it a result near 0 would lose half a unit, and a large one
 /// (beta < 0) as many units as z is large.
 ///
-/// With z = beta x = k ln 2 + r: expm1(z) = 2^k expm1(r) + (2^k - 1). k is the nearest such integer
-/// but the last for which 2^k is a number, so that r is up to ln 2 before the overflow.
+/// With z = beta x = k ln 2 + r: expm1(z) = 2^k expm1(r) + (2^k - 1). k is the nearest integer, but
+/// at most the last for which 2^k is finite: just below the overflow r comes to ln 2.
 ///
 /// expm1(r) is the sum of a high part and a tail. Its rounding costs little where the other term is
 /// large or k is 0. Where k is 1 it could be a whole unit of the result, and there the other term
@@ -151,9 +151,9 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const Rate<V>& rate) {
 }
 
 /// The exponential of z <= 0, 0 from about the smallest normal number on: scale * (1 + r + r^2 h),
-/// where scale is a power of two and |r| <= ln(2) / 2. Returns h. ln 2 in one part and a shorter
-/// polynomial leave it correct to about 1 + |z| units in the last place, as the rounding of z
-/// would.
+/// where scale is a power of two and |r| <= ln(2) / 2. Returns h (as one struct of all three, GCC
+/// makes slower code of it). ln 2 in one part and a shorter polynomial leave it correct to about
+/// 1 + |z| units in the last place, as the rounding of z would.
 template <typename V>
 MPELU_HOST_DEVICE V decay(V z, V& scale, V& r) {
   using R = Real<V>;

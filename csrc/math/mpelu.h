@@ -14,12 +14,15 @@ namespace mpelu::math {
 // SPELU is beta = 1, ELU is beta = 1 with a fixed alpha. Zero belongs to the lower branch, as in
 // Caffe's layers, which only the gradient can tell.
 
-/// Which parameters a formula is for: any, by a choice between two formulas; those of
-/// Channel::grows(), by one that would do for any; the others, by one of fewer instructions.
-enum class ParameterRange { kAny, kGrowing, kDecaying };
+/// Which parameters a formula is for.
+enum class ParameterRange {
+  kAny,       // by a choice between the two below
+  kGrowing,   // those of Channel::grows(), by a formula that would do for any
+  kDecaying,  // the others, by one of fewer instructions
+};
 
-template <ParameterRange Range>
-using RangeConstant = std::integral_constant<ParameterRange, Range>;
+template <ParameterRange kRange>
+using RangeConstant = std::integral_constant<ParameterRange, kRange>;
 
 /// Whether the rounding errors of beta * x and of expm1 are carried along. They are not worth it
 /// where x is a rounded number itself or the result is to be rounded to a half type.
@@ -43,16 +46,16 @@ struct Channel {
 };
 
 /// f(x). A zero of x keeps its sign; alpha = 0 gives the bits of ReLU: +0, never -0, below zero.
-template <ParameterRange Range = ParameterRange::kAny, Precision kPrecision = Precision::kFull,
+template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kFull,
           typename V>
 MPELU_HOST_DEVICE V forward(V x, const Channel<V>& channel) {
   using R = Real<V>;
   const auto is_lower = R::negative(x);
-  if constexpr (Range == ParameterRange::kAny) {
+  if constexpr (kRange == ParameterRange::kAny) {
     const auto grows = channel.grows();
     const V y = forward<ParameterRange::kDecaying, kPrecision>(x, channel);
     return R::any(grows) ? R::select(grows, forward<ParameterRange::kGrowing>(x, channel), y) : y;
-  } else if constexpr (Range == ParameterRange::kGrowing) {
+  } else if constexpr (kRange == ParameterRange::kGrowing) {
     const auto [m, e, lost] = exponential(x, channel.rate);
     const V zero(typename R::Scalar(0));
     const auto is_finite = R::equal(channel.alpha - channel.alpha, zero);
@@ -88,10 +91,10 @@ struct Sums {
 
 /// m = expm1(beta x) and e = exp(beta x) as the gradients need them: the rounding error of beta x
 /// is carried along only where e^(beta x) grows.
-template <ParameterRange Range, typename V>
+template <ParameterRange kRange, typename V>
 MPELU_HOST_DEVICE void exponentials(V x, const Channel<V>& channel, V& m, V& e) {
   using R = Real<V>;
-  if constexpr (Range == ParameterRange::kAny) {
+  if constexpr (kRange == ParameterRange::kAny) {
     const auto grows = channel.grows();
     exponentials<ParameterRange::kDecaying>(x, channel, m, e);
     if (R::any(grows)) {
@@ -101,7 +104,7 @@ MPELU_HOST_DEVICE void exponentials(V x, const Channel<V>& channel, V& m, V& e) 
       m = R::select(grows, growing_m, m);
       e = R::select(grows, growing_e, e);
     }
-  } else if constexpr (Range == ParameterRange::kGrowing) {
+  } else if constexpr (kRange == ParameterRange::kGrowing) {
     const auto exponential = math::exponential(x, channel.rate);
     m = exponential.expm1;
     e = exponential.exp;
@@ -119,12 +122,12 @@ MPELU_HOST_DEVICE void exponentials(V x, const Channel<V>& channel, V& m, V& e) 
 /// The gradient of f at x with respect to x, times grad_output: for x <= 0, with m = expm1(beta x)
 /// and e = exp(beta x), alpha beta e; for x > 0, 1. Where x <= 0, grad_output * m goes to alpha's
 /// sum and grad_output * e * x to beta's.
-template <ParameterRange Range = ParameterRange::kAny, typename V>
+template <ParameterRange kRange = ParameterRange::kAny, typename V>
 MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V>& channel, Sums<V>& sums) {
   using R = Real<V>;
   V m;
   V e;
-  exponentials<Range>(x, channel, m, e);
+  exponentials<kRange>(x, channel, m, e);
   const auto is_lower = R::not_positive(x);
   const V scaled = grad_output * e;
   sums.alpha = R::multiply_add_where(is_lower, grad_output, m, sums.alpha);

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <type_traits>
 
-// For the innermost functions, which at their size compilers would rather call. After the
-// parameters of a lambda, too.
+// For the innermost functions, which compilers would not inline at their size. It also stands after
+// the parameters of a lambda.
 #define MPELU_ALWAYS_INLINE __attribute__((always_inline))
 
 #if defined(__CUDACC__)
@@ -25,8 +25,8 @@ struct Real {
   using Scalar = V;
   using Mask = bool;
 
-  /// Whether operations that wait for each other cost more than the registers it takes to have
-  /// fewer of those. A device has other threads to run meanwhile.
+  /// Whether a shorter chain of operations that wait for each other is worth the registers it
+  /// takes. On a device other threads fill the wait.
   static constexpr bool kShortChains = false;
 
   /// x <= 0, or x is NaN.
@@ -35,7 +35,7 @@ struct Real {
   static MPELU_HOST_DEVICE Mask negative(V x) { return !(x >= V(0)); }
   static MPELU_HOST_DEVICE Mask equal(V a, V b) { return a == b; }
 
-  /// Whether the mask may have anything.
+  /// False only where no lane is set.
   static MPELU_HOST_DEVICE bool any(Mask mask) { return mask; }
 
   /// x held to a limit; NaN stays NaN.

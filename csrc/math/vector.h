@@ -25,8 +25,8 @@ struct Real<at::vec::Vectorized<T>> {
   using Integers = decltype(Native() > Native());
 
 #if defined(CPU_CAPABILITY_AVX512)
-  // In mask registers a comparison is one instruction and a choice none, as a part of what computes
-  // one of the two. The compiler keeps to that for intrinsics only.
+  // With mask registers a comparison is one instruction, and a choice costs none: it is a part of
+  // the one that computes one of the two. The compiler keeps to that for intrinsics only.
   using Mask = std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8>;
 
   static Mask not_positive(const V& x) { return compare<_CMP_NGT_UQ>(x, V(T(0))); }
@@ -41,6 +41,18 @@ struct Real<at::vec::Vectorized<T>> {
       return _mm512_mask_blend_pd(mask, b, a);
     }
   }
+
+ private:
+  template <int Predicate>
+  static Mask compare(const V& a, const V& b) {
+    if constexpr (sizeof(T) == 4) {
+      return _mm512_cmp_ps_mask(a, b, Predicate);
+    } else {
+      return _mm512_cmp_pd_mask(a, b, Predicate);
+    }
+  }
+
+ public:
 #else
   using Mask = Integers;
 
@@ -97,22 +109,10 @@ struct Real<at::vec::Vectorized<T>> {
   static V multiply_add_where(const Mask& mask, const V& a, const V& b, const V& c) {
     return select(mask, multiply_add(a, b, c), c);
   }
-
-#if defined(CPU_CAPABILITY_AVX512)
- private:
-  template <int Predicate>
-  static Mask compare(const V& a, const V& b) {
-    if constexpr (sizeof(T) == 4) {
-      return _mm512_cmp_ps_mask(a, b, Predicate);
-    } else {
-      return _mm512_cmp_pd_mask(a, b, Predicate);
-    }
-  }
-#endif
 };
 
-/// beta in all lanes, or one in each. It holds x, not beta x, and so needs no care for the error of
-/// a product that has overflowed.
+/// beta in all lanes, or one in each. x is held, not beta x: the product stays finite, and so does
+/// its rounding error.
 template <typename T>
 struct Rate<at::vec::Vectorized<T>> {
   using V = at::vec::Vectorized<T>;

@@ -4,7 +4,7 @@
 #include "mpelu/nn.h"
 #include "mpelu/ops.h"
 #include "nn/checks.h"
-#include "ops/checks.h"
+#include "ops/optional_tensor.h"
 
 namespace mpelu::nn {
 

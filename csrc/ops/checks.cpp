@@ -32,8 +32,8 @@ void check_parameter(const char* op, const at::Tensor& input, const at::Tensor& 
               parameter.sym_sizes());
 }
 
-void check_each_channel(const char* op, const at::Tensor& input,
-                        const std::optional<at::Tensor>& parameter, const char* name) {
+void check_each_channel(const char* op, const at::Tensor& input, const OptionalTensor& parameter,
+                        const char* name) {
   if (is_defined(parameter)) {
     check_fits(op, input, *parameter, name);
     TORCH_CHECK(parameter->dim() == 1 && parameter->sym_numel() == input.sym_size(1), op,
@@ -51,9 +51,8 @@ void check_not_written(const char* op, const at::Tensor& input, const at::Tensor
               " in other memory than input, which is written; clone() it first");
 }
 
-}  // namespace
-
-int64_t channel_dim(const char* op, const at::Tensor& input, int64_t dim) {
+/// dim counted from the front; of fewer than two dimensions, the channels are dim 0.
+int64_t wrapped_dim(const char* op, const at::Tensor& input, int64_t dim) {
   // Fewer than two dimensions: the default, 1, still means the channels.
   const int64_t low = input.dim() < 2 ? -1 : -input.dim();
   const int64_t high = input.dim() < 2 ? 1 : input.dim() - 1;
@@ -65,6 +64,8 @@ int64_t channel_dim(const char* op, const at::Tensor& input, int64_t dim) {
   return dim < 0 ? dim + input.dim() : dim;
 }
 
+}  // namespace
+
 void check_input(const char* op, const at::Tensor& input, const char* name) {
   TORCH_CHECK(input.layout() == at::kStrided, op, ": expected ", name,
               " to be a strided tensor, got layout ", input.layout());
@@ -73,14 +74,15 @@ void check_input(const char* op, const at::Tensor& input, const char* name) {
               name, " of dtype Double, Float, BFloat16 or Half, got ", dtype);
 }
 
-void check_parameters(const char* op, const at::Tensor& input, const at::Tensor& alpha,
-                      const std::optional<at::Tensor>& beta, int64_t dim) {
+int64_t check_parameters(const char* op, const at::Tensor& input, const at::Tensor& alpha,
+                         const OptionalTensor& beta, int64_t dim) {
   check_input(op, input);
-  const int64_t channels = channel_dim(op, input, dim);
-  check_parameter(op, input, alpha, "alpha", channels);
+  const int64_t channel_dim = wrapped_dim(op, input, dim);
+  check_parameter(op, input, alpha, "alpha", channel_dim);
   if (beta.has_value()) {
-    check_parameter(op, input, *beta, "beta", channels);
+    check_parameter(op, input, *beta, "beta", channel_dim);
   }
+  return channel_dim;
 }
 
 void check_grad_output(const char* op, const at::Tensor& grad_output, const at::Tensor& input,
@@ -98,12 +100,10 @@ void check_grad_output(const char* op, const at::Tensor& grad_output, const at::
               ", got ", grad_output.device());
 }
 
-void check_batch_norm(const char* op, const at::Tensor& input,
-                      const std::optional<at::Tensor>& weight,
-                      const std::optional<at::Tensor>& bias,
-                      const std::optional<at::Tensor>& running_mean,
-                      const std::optional<at::Tensor>& running_var, const at::Tensor& alpha,
-                      const std::optional<at::Tensor>& beta, bool training) {
+void check_batch_norm(const char* op, const at::Tensor& input, const OptionalTensor& weight,
+                      const OptionalTensor& bias, const OptionalTensor& running_mean,
+                      const OptionalTensor& running_var, const at::Tensor& alpha,
+                      const OptionalTensor& beta, bool training) {
   check_input(op, input);
   TORCH_CHECK(input.dim() >= 2, op, ": expected input with at least 2 dimensions, got shape ",
               input.sym_sizes());
@@ -115,20 +115,20 @@ void check_batch_norm(const char* op, const at::Tensor& input,
   TORCH_CHECK_VALUE(is_defined(running_mean) == is_defined(running_var), op,
                     ": expected both running_mean and running_var or neither, got None for ",
                     is_defined(running_mean) ? "running_var" : "running_mean");
-  TORCH_CHECK(training || (is_defined(running_mean) && is_defined(running_var)), op,
+  TORCH_CHECK(training || is_defined(running_mean), op,
               ": expected running_mean and running_var where training is False, got None");
-  TORCH_CHECK(
-      !training || input.sym_numel() != input.sym_size(1), op,
+  TORCH_CHECK_VALUE(
+      !training || input.sym_numel() != input.sym_size(1) || input.sym_size(1) == 0, op,
       ": expected more than 1 value for each channel where training is True, got input with "
       "shape ",
       input.sym_sizes());
 }
 
 void check_batch_norm_backward(const char* op, const at::Tensor& grad_output,
-                               const at::Tensor& input, const std::optional<at::Tensor>& weight,
-                               const std::optional<at::Tensor>& bias, const at::Tensor& save_mean,
+                               const at::Tensor& input, const OptionalTensor& weight,
+                               const OptionalTensor& bias, const at::Tensor& save_mean,
                                const at::Tensor& save_invstd, const at::Tensor& alpha,
-                               const std::optional<at::Tensor>& beta) {
+                               const OptionalTensor& beta) {
   check_batch_norm(op, input, weight, bias, save_mean, save_invstd, alpha, beta,
                    /*training=*/false);
   check_grad_output(op, grad_output, input);
@@ -142,7 +142,7 @@ void check_inplace(const char* op, const at::Tensor& input) {
 }
 
 void check_inplace(const char* op, const at::Tensor& input, const at::Tensor& alpha,
-                   const std::optional<at::Tensor>& beta) {
+                   const OptionalTensor& beta) {
   check_inplace(op, input);
   check_not_written(op, input, alpha, "alpha");
   if (beta.has_value()) {
@@ -153,6 +153,21 @@ void check_inplace(const char* op, const at::Tensor& input, const at::Tensor& al
 void check_elu_alpha_not_negative(const char* op, double alpha) {
   TORCH_CHECK(!(alpha < 0), op,
               ": expected alpha >= 0, for the gradient is computed from the output; got ", alpha);
+}
+
+void check_elu_inplace(const at::Tensor& input, double alpha) {
+  check_input("elu_", input);
+  check_elu_alpha_not_negative("elu_", alpha);
+  check_inplace("elu_", input);
+}
+
+void check_elu_backward(const at::Tensor& grad_output, const at::Tensor& input_or_output,
+                        double alpha, bool is_result) {
+  check_input("elu_backward", input_or_output, "input_or_output");
+  check_grad_output("elu_backward", grad_output, input_or_output, "input_or_output");
+  if (is_result) {
+    check_elu_alpha_not_negative("elu_backward", alpha);
+  }
 }
 
 }  // namespace mpelu

@@ -1,55 +1,36 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
-#include <optional>
+
+#include "ops/optional_tensor.h"
 
 // What every backend asks of its arguments, in one place. Each function throws a c10::Error that
 // starts with the operator's name, names the argument and shows what was received. Sizes are read
 // as symbols, so that the same checks serve the Meta kernels under dynamic shapes.
 namespace mpelu {
 
-inline bool is_defined(const at::Tensor& tensor) { return tensor.defined(); }
-inline bool is_defined(const std::optional<at::Tensor>& tensor) {
-  return tensor.has_value() && tensor->defined();
-}
-
-/// Nothing for an undefined tensor, as the operators have it.
-inline std::optional<at::Tensor> as_optional(const at::Tensor& tensor) {
-  return tensor.defined() ? std::optional(tensor) : std::nullopt;
-}
-inline std::optional<at::Tensor> as_optional(const std::optional<at::Tensor>& tensor) {
-  return is_defined(tensor) ? tensor : std::nullopt;
-}
-
-/// The dimension of the channels, counted from the front: dim, wrapped; 0 for a tensor with fewer
-/// than two dimensions. One that input does not have is a c10::IndexError, as torch's own ops make
-/// it.
-int64_t channel_dim(const char* op, const at::Tensor& input, int64_t dim);
-
 /// input must be a strided tensor of a supported floating point dtype.
 void check_input(const char* op, const at::Tensor& input, const char* name = "input");
 
-/// check_input, and that dim, alpha and beta fit it.
-void check_parameters(const char* op, const at::Tensor& input, const at::Tensor& alpha,
-                      const std::optional<at::Tensor>& beta, int64_t dim);
+/// check_input, and that dim, alpha and beta fit it. Returns the dimension of the channels, counted
+/// from the front: dim, wrapped; 0 for a tensor with fewer than two dimensions. A dim that input
+/// does not have is a c10::IndexError, as torch's own ops make it.
+int64_t check_parameters(const char* op, const at::Tensor& input, const at::Tensor& alpha,
+                         const OptionalTensor& beta, int64_t dim);
 
 /// check_parameters with the channels in dim 1, and that weight, bias and the running statistics,
 /// which evaluation needs, have an element for each channel.
-void check_batch_norm(const char* op, const at::Tensor& input,
-                      const std::optional<at::Tensor>& weight,
-                      const std::optional<at::Tensor>& bias,
-                      const std::optional<at::Tensor>& running_mean,
-                      const std::optional<at::Tensor>& running_var, const at::Tensor& alpha,
-                      const std::optional<at::Tensor>& beta, bool training);
+void check_batch_norm(const char* op, const at::Tensor& input, const OptionalTensor& weight,
+                      const OptionalTensor& bias, const OptionalTensor& running_mean,
+                      const OptionalTensor& running_var, const at::Tensor& alpha,
+                      const OptionalTensor& beta, bool training);
 
 /// The same for its backward.
 void check_batch_norm_backward(const char* op, const at::Tensor& grad_output,
-                               const at::Tensor& input, const std::optional<at::Tensor>& weight,
-                               const std::optional<at::Tensor>& bias, const at::Tensor& save_mean,
+                               const at::Tensor& input, const OptionalTensor& weight,
+                               const OptionalTensor& bias, const at::Tensor& save_mean,
                                const at::Tensor& save_invstd, const at::Tensor& alpha,
-                               const std::optional<at::Tensor>& beta);
+                               const OptionalTensor& beta);
 
 /// grad_output must have the shape, dtype and device of input.
 void check_grad_output(const char* op, const at::Tensor& grad_output, const at::Tensor& input,
@@ -60,9 +41,16 @@ void check_inplace(const char* op, const at::Tensor& input);
 
 /// Nor may a parameter lie in the memory that is written.
 void check_inplace(const char* op, const at::Tensor& input, const at::Tensor& alpha,
-                   const std::optional<at::Tensor>& beta);
+                   const OptionalTensor& beta);
 
 /// ELU's gradient can be told from its output only where alpha >= 0.
 void check_elu_alpha_not_negative(const char* op, double alpha);
+
+/// What elu_ asks of its arguments.
+void check_elu_inplace(const at::Tensor& input, double alpha);
+
+/// What elu_backward does.
+void check_elu_backward(const at::Tensor& grad_output, const at::Tensor& input_or_output,
+                        double alpha, bool is_result);
 
 }  // namespace mpelu

@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 #include <ATen/OpMathType.h>
 
+#include <numeric>
+#include <vector>
+
 #include "ops/checks.h"
 
 namespace mpelu::formula {
@@ -23,19 +26,21 @@ at::Tensor broadcastable(const at::Tensor& parameter, const at::Tensor& input, i
   return converted.reshape_symint(shape);
 }
 
+/// All dimensions of tensor but dim.
+std::vector<int64_t> dims_but(const at::Tensor& tensor, int64_t dim) {
+  std::vector<int64_t> dims(tensor.dim());
+  std::iota(dims.begin(), dims.end(), 0);
+  std::erase(dims, dim);
+  return dims;
+}
+
 /// The gradient of a parameter: the sum of all elements' contributions to it.
 at::Tensor reduced(const at::Tensor& contributions, const at::Tensor& parameter, int64_t dim) {
   at::Tensor sum = contributions;
   if (parameter.sym_numel() == 1) {
     sum = contributions.sum();
   } else if (contributions.dim() > 1) {
-    std::vector<int64_t> others;
-    for (int64_t d = 0; d < contributions.dim(); ++d) {
-      if (d != dim) {
-        others.push_back(d);
-      }
-    }
-    sum = contributions.sum(others);
+    sum = contributions.sum(dims_but(contributions, dim));
   }
   return sum.reshape_symint(parameter.sym_sizes()).to(parameter.scalar_type());
 }
@@ -63,8 +68,7 @@ at::Tensor& elu_(at::Tensor& input, double alpha) {
 
 at::Tensor elu_backward(const at::Tensor& grad_output, const at::Tensor& input_or_output,
                         double alpha, bool is_result) {
-  check_input("elu_backward", input_or_output, "input_or_output");
-  check_grad_output("elu_backward", grad_output, input_or_output, "input_or_output");
+  check_elu_backward(grad_output, input_or_output, alpha, is_result);
   const auto g = to_opmath(grad_output, input_or_output);
   const auto x = to_opmath(input_or_output, input_or_output);
   const auto positive = x > 0;
@@ -73,76 +77,69 @@ at::Tensor elu_backward(const at::Tensor& grad_output, const at::Tensor& input_o
   return at::where(positive, g, g * slope).to(input_or_output.scalar_type());
 }
 
-at::Tensor mpelu(const at::Tensor& input, const at::Tensor& alpha,
-                 const std::optional<at::Tensor>& beta, int64_t dim) {
-  check_parameters("mpelu", input, alpha, beta, dim);
-  const auto channels = channel_dim("mpelu", input, dim);
+at::Tensor mpelu(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                 int64_t dim) {
+  const int64_t channel_dim = check_parameters("mpelu", input, alpha, beta, dim);
   const auto x = to_opmath(input, input);
   const auto positive = x > 0;
   const auto n = negative_part(x, positive);
-  const auto m = at::expm1(beta ? broadcastable(*beta, input, channels) * n : n);
-  const auto a = broadcastable(alpha, input, channels);
+  const auto m = at::expm1(beta ? broadcastable(*beta, input, channel_dim) * n : n);
+  const auto a = broadcastable(alpha, input, channel_dim);
   return at::where(positive, x, a * m).to(input.scalar_type());
 }
 
-at::Tensor& mpelu_(at::Tensor& input, const at::Tensor& alpha,
-                   const std::optional<at::Tensor>& beta, int64_t dim) {
+at::Tensor& mpelu_(at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                   int64_t dim) {
   return input.copy_(mpelu(input, alpha, beta, dim));
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward(const at::Tensor& grad_output,
                                                               const at::Tensor& input,
                                                               const at::Tensor& alpha,
-                                                              const std::optional<at::Tensor>& beta,
+                                                              const OptionalTensor& beta,
                                                               int64_t dim) {
-  check_parameters("mpelu_backward", input, alpha, beta, dim);
+  const int64_t channel_dim = check_parameters("mpelu_backward", input, alpha, beta, dim);
   check_grad_output("mpelu_backward", grad_output, input);
-  const auto channels = channel_dim("mpelu_backward", input, dim);
   const auto g = to_opmath(grad_output, input);
   const auto x = to_opmath(input, input);
   const auto positive = x > 0;
   const auto n = negative_part(x, positive);
-  const auto a = broadcastable(alpha, input, channels);
-  const auto b = beta ? broadcastable(*beta, input, channels) : at::ones({}, a.options());
+  const auto a = broadcastable(alpha, input, channel_dim);
+  const auto b = beta ? broadcastable(*beta, input, channel_dim) : at::ones({}, a.options());
 
   const auto z = b * n;
   const auto below = at::where(positive, 0.0, g);  // grad_output where the parameters have a part
   const auto slope = a * at::exp(z);
   const auto grad_input = at::where(positive, g, g * (slope * b)).to(input.scalar_type());
-  const auto grad_alpha = reduced(below * at::expm1(z), alpha, channels);
+  const auto grad_alpha = reduced(below * at::expm1(z), alpha, channel_dim);
   const auto grad_beta =
-      beta ? reduced(below * slope * n, *beta, channels) : at::empty({0}, alpha.options());
+      beta ? reduced(below * slope * n, *beta, channel_dim) : at::empty({0}, alpha.options());
   return {grad_input, grad_alpha, grad_beta};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
-    const at::Tensor& input, const std::optional<at::Tensor>& weight,
-    const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& running_mean,
-    const std::optional<at::Tensor>& running_var, const at::Tensor& alpha,
-    const std::optional<at::Tensor>& beta, bool training, double momentum, double eps) {
+    const at::Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
+    const OptionalTensor& running_mean, const OptionalTensor& running_var, const at::Tensor& alpha,
+    const OptionalTensor& beta, bool training, double momentum, double eps) {
   check_batch_norm("batch_norm_mpelu", input, weight, bias, running_mean, running_var, alpha, beta,
                    training);
-  auto [normalized, mean, invstd] = at::native_batch_norm(input, weight, bias, running_mean,
+  auto [normalised, mean, invstd] = at::native_batch_norm(input, weight, bias, running_mean,
                                                           running_var, training, momentum, eps);
   if (!training) {
     mean = to_opmath(*running_mean, input).clone();
     invstd = at::rsqrt(to_opmath(*running_var, input) + eps);
   }
-  return {mpelu(normalized, alpha, beta, 1), to_opmath(mean, input), to_opmath(invstd, input)};
+  return {mpelu(normalised, alpha, beta, 1), to_opmath(mean, input), to_opmath(invstd, input)};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_backward(
-    const at::Tensor& grad_output, const at::Tensor& input, const std::optional<at::Tensor>& weight,
-    const std::optional<at::Tensor>& bias, const at::Tensor& save_mean,
-    const at::Tensor& save_invstd, const at::Tensor& alpha, const std::optional<at::Tensor>& beta,
-    bool training, double eps) {
+    const at::Tensor& grad_output, const at::Tensor& input, const OptionalTensor& weight,
+    const OptionalTensor& bias, const at::Tensor& save_mean, const at::Tensor& save_invstd,
+    const at::Tensor& alpha, const OptionalTensor& beta, bool training, double eps) {
   check_batch_norm_backward("batch_norm_mpelu_backward", grad_output, input, weight, bias,
                             save_mean, save_invstd, alpha, beta);
   const auto x = to_opmath(input, input);
-  std::vector<int64_t> others{0};
-  for (int64_t dim = 2; dim < x.dim(); ++dim) {
-    others.push_back(dim);
-  }
+  const auto others = dims_but(x, 1);
   const auto average = [&](const at::Tensor& t) { return t.mean(others, /*keepdim=*/true); };
   const auto for_channels = [&](const at::Tensor& t) { return broadcastable(t, input, 1); };
 
@@ -150,22 +147,21 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_nor
   const auto centered = x - (training ? average(x) : for_channels(save_mean));
   const auto invstd =
       training ? at::rsqrt(average(centered * centered) + eps) : for_channels(save_invstd);
-  const auto standardized = centered * invstd;
-  auto normalized = weight ? standardized * for_channels(*weight) : standardized;
-  normalized = bias ? normalized + for_channels(*bias) : normalized;
+  const auto standardised = centered * invstd;
+  auto normalised = weight ? standardised * for_channels(*weight) : standardised;
+  normalised = bias ? normalised + for_channels(*bias) : normalised;
 
   const auto opmath = [&](const at::Tensor& t) { return to_opmath(t, input); };
   const auto [grad, grad_alpha, grad_beta] =
-      mpelu_backward(opmath(grad_output), normalized, opmath(alpha),
+      mpelu_backward(opmath(grad_output), normalised, opmath(alpha),
                      beta ? std::optional(opmath(*beta)) : beta, 1);
-  const auto gradient_of = [&](const std::optional<at::Tensor>& parameter,
-                               const at::Tensor& terms) {
+  const auto gradient_of = [&](const OptionalTensor& parameter, const at::Tensor& terms) {
     return parameter ? reduced(terms, *parameter, 1) : at::empty({0}, alpha.options());
   };
   const auto scaled = weight ? grad * for_channels(*weight) : grad;
   const auto grad_input =
-      training ? scaled - average(scaled) - standardized * average(scaled * standardized) : scaled;
-  return {(grad_input * invstd).to(input.scalar_type()), gradient_of(weight, grad * standardized),
+      training ? scaled - average(scaled) - standardised * average(scaled * standardised) : scaled;
+  return {(grad_input * invstd).to(input.scalar_type()), gradient_of(weight, grad * standardised),
           gradient_of(bias, grad), grad_alpha.to(alpha.scalar_type()),
           beta ? grad_beta.to(beta->scalar_type()) : at::empty({0}, alpha.options())};
 }

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
-#include <optional>
 #include <tuple>
+
+#include "ops/optional_tensor.h"
 
 // The operators written in ATen's own differentiable ones. Slower than the kernels, but every
 // transform knows how to go through them: vmap, forward mode and higher derivatives use these.
+// Their results are the kernels' but for rounding and the signs of zeros.
 namespace mpelu::formula {
 
 at::Tensor elu(const at::Tensor& input, double alpha);
@@ -14,25 +14,23 @@ at::Tensor& elu_(at::Tensor& input, double alpha);
 at::Tensor elu_backward(const at::Tensor& grad_output, const at::Tensor& input_or_output,
                         double alpha, bool is_result);
 
-at::Tensor mpelu(const at::Tensor& input, const at::Tensor& alpha,
-                 const std::optional<at::Tensor>& beta, int64_t dim);
-at::Tensor& mpelu_(at::Tensor& input, const at::Tensor& alpha,
-                   const std::optional<at::Tensor>& beta, int64_t dim);
+at::Tensor mpelu(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                 int64_t dim);
+at::Tensor& mpelu_(at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                   int64_t dim);
 std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward(const at::Tensor& grad_output,
                                                               const at::Tensor& input,
                                                               const at::Tensor& alpha,
-                                                              const std::optional<at::Tensor>& beta,
+                                                              const OptionalTensor& beta,
                                                               int64_t dim);
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
-    const at::Tensor& input, const std::optional<at::Tensor>& weight,
-    const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& running_mean,
-    const std::optional<at::Tensor>& running_var, const at::Tensor& alpha,
-    const std::optional<at::Tensor>& beta, bool training, double momentum, double eps);
+    const at::Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
+    const OptionalTensor& running_mean, const OptionalTensor& running_var, const at::Tensor& alpha,
+    const OptionalTensor& beta, bool training, double momentum, double eps);
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_backward(
-    const at::Tensor& grad_output, const at::Tensor& input, const std::optional<at::Tensor>& weight,
-    const std::optional<at::Tensor>& bias, const at::Tensor& save_mean,
-    const at::Tensor& save_invstd, const at::Tensor& alpha, const std::optional<at::Tensor>& beta,
-    bool training, double eps);
+    const at::Tensor& grad_output, const at::Tensor& input, const OptionalTensor& weight,
+    const OptionalTensor& bias, const at::Tensor& save_mean, const at::Tensor& save_invstd,
+    const at::Tensor& alpha, const OptionalTensor& beta, bool training, double eps);
 
 }  // namespace mpelu::formula

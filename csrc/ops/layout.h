@@ -4,6 +4,8 @@
 
 namespace mpelu {
 
+inline int64_t ceil_divide(int64_t n, int64_t d) { return (n + d - 1) / d; }
+
 /// A dense tensor as it lies in memory, [outer, channels, inner]. Every non-overlapping dense
 /// tensor is of this form for any channel dimension: inner is that dimension's stride, so that
 /// inner = 1 is channels last. One channel stands for parameters that all elements share: [1, 1,

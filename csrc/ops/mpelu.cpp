@@ -1,21 +1,19 @@
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <mpelu/ops.h>
 
-#include "ops/checks.h"
+#include "ops/find_operator.h"
+#include "ops/optional_tensor.h"
 
 namespace mpelu {
 
-at::Tensor mpelu(const at::Tensor& input, const at::Tensor& alpha,
-                 const std::optional<at::Tensor>& beta, int64_t dim) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("mpelu::mpelu", "").typed<decltype(mpelu)>();
+at::Tensor mpelu(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                 int64_t dim) {
+  static const auto op = find_operator<decltype(mpelu)>("mpelu::mpelu");
   return op.call(input, alpha, as_optional(beta), dim);
 }
 
-at::Tensor& mpelu_(at::Tensor& input, const at::Tensor& alpha,
-                   const std::optional<at::Tensor>& beta, int64_t dim) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("mpelu::mpelu_", "").typed<decltype(mpelu_)>();
+at::Tensor& mpelu_(at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                   int64_t dim) {
+  static const auto op = find_operator<decltype(mpelu_)>("mpelu::mpelu_");
   return op.call(input, alpha, as_optional(beta), dim);
 }
 
@@ -26,11 +24,9 @@ at::Tensor spelu(const at::Tensor& input, const at::Tensor& alpha, int64_t dim) 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward(const at::Tensor& grad_output,
                                                               const at::Tensor& input,
                                                               const at::Tensor& alpha,
-                                                              const std::optional<at::Tensor>& beta,
+                                                              const OptionalTensor& beta,
                                                               int64_t dim) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("mpelu::mpelu_backward", "")
-                             .typed<decltype(mpelu_backward)>();
+  static const auto op = find_operator<decltype(mpelu_backward)>("mpelu::mpelu_backward");
   return op.call(grad_output, input, alpha, as_optional(beta), dim);
 }
 

@@ -1,10 +1,9 @@
 #include <mpelu/ops.h>
+#include <torch/csrc/autograd/VariableTypeUtils.h>
 #include <torch/csrc/autograd/custom_function.h>
-#include <torch/csrc/autograd/functions/utils.h>
 #include <torch/library.h>
 
 #include "ops/autograd/transforms.h"
-#include "ops/checks.h"
 #include "ops/formula.h"
 
 namespace mpelu {
@@ -57,6 +56,7 @@ at::Tensor& elu_autograd_(at::Tensor& input, double alpha) {
     return formula::elu_(input, alpha);
   }
   if (requires_grad(input)) {
+    torch::autograd::check_inplace(input, /*requires_grad=*/true);  // while nothing is written yet
     EluFunction</*kInplace=*/true>::apply(input, alpha);
     return input;
   }

@@ -18,7 +18,7 @@ class MpeluFunction : public torch::autograd::Function<MpeluFunction> {
   static constexpr bool is_traceable = true;
 
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& alpha,
-                            const std::optional<at::Tensor>& beta, int64_t dim) {
+                            const OptionalTensor& beta, int64_t dim) {
     const at::AutoDispatchBelowADInplaceOrView guard;
     ctx->save_for_backward({input, alpha, beta.value_or(at::Tensor())});
     ctx->saved_data["dim"] = dim;
@@ -35,7 +35,7 @@ class MpeluFunction : public torch::autograd::Function<MpeluFunction> {
 };
 
 at::Tensor mpelu_autograd(const at::Tensor& input, const at::Tensor& alpha,
-                          const std::optional<at::Tensor>& beta, int64_t dim) {
+                          const OptionalTensor& beta, int64_t dim) {
   if (is_transformed(input, alpha, beta)) {
     return formula::mpelu(input, alpha, beta, dim);
   }
@@ -46,8 +46,8 @@ at::Tensor mpelu_autograd(const at::Tensor& input, const at::Tensor& alpha,
   return mpelu(input, alpha, beta, dim);
 }
 
-at::Tensor& mpelu_autograd_(at::Tensor& input, const at::Tensor& alpha,
-                            const std::optional<at::Tensor>& beta, int64_t dim) {
+at::Tensor& mpelu_autograd_(at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                            int64_t dim) {
   TORCH_CHECK(
       !requires_grad(input, alpha, beta),
       "mpelu_: input, alpha or beta requires grad, but the gradient of MPELU cannot be told "
@@ -60,7 +60,7 @@ at::Tensor& mpelu_autograd_(at::Tensor& input, const at::Tensor& alpha,
 }
 
 at::Tensor& mpelu_adinplaceorview_(at::Tensor& input, const at::Tensor& alpha,
-                                   const std::optional<at::Tensor>& beta, int64_t dim) {
+                                   const OptionalTensor& beta, int64_t dim) {
   {
     const at::AutoDispatchBelowADInplaceOrView guard;
     mpelu_(input, alpha, beta, dim);
@@ -70,7 +70,7 @@ at::Tensor& mpelu_adinplaceorview_(at::Tensor& input, const at::Tensor& alpha,
 }
 
 Gradients mpelu_backward_autograd(const at::Tensor& grad_output, const at::Tensor& input,
-                                  const at::Tensor& alpha, const std::optional<at::Tensor>& beta,
+                                  const at::Tensor& alpha, const OptionalTensor& beta,
                                   int64_t dim) {
   if (is_transformed(grad_output, input, alpha, beta) ||
       requires_grad(grad_output, input, alpha, beta)) {

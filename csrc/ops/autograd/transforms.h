@@ -1,17 +1,14 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
-#include <optional>
-
-#include "ops/checks.h"
+#include "ops/optional_tensor.h"
 
 namespace mpelu {
 
 inline const at::Tensor& value(const at::Tensor& tensor) { return tensor; }
-inline const at::Tensor& value(const std::optional<at::Tensor>& tensor) { return *tensor; }
+inline const at::Tensor& value(const OptionalTensor& tensor) { return *tensor; }
 
 /// Whether a gradient will be asked of an operator on these tensors.
 template <typename... Tensors>

@@ -20,8 +20,6 @@ DEFINE_DISPATCH(mpelu_batch_norm_backward_stub);
 namespace mpelu {
 namespace {
 
-using OptionalTensor = std::optional<at::Tensor>;
-
 std::vector<double> as_doubles(const at::Tensor& tensor) {
   const cpu::Parameter parameter(tensor);
   std::vector<double> numbers(tensor.numel());
@@ -100,24 +98,24 @@ batch_norm_mpelu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& i
   const auto g = dense_as(grad_output, x);
   auto grad_input = at::empty_like(x);
   const int64_t channels = x.size(1);
-  std::vector<double> weight_sums(channels), bias_sums(channels);
-  std::vector<double> alpha_sums(channels), beta_sums(channels);
+  std::vector<double> weight_shares(channels), bias_shares(channels);
+  std::vector<double> alpha_shares(channels), beta_shares(channels);
   if (x.numel() > 0) {
     auto mean = as_doubles(save_mean);
     auto invstd = as_doubles(save_invstd);
     at::native::mpelu_batch_norm_backward_stub(
         at::kCPU, grad_input,
-        cpu::BatchNormSums{weight_sums.data(), bias_sums.data(), alpha_sums.data(),
-                           beta_sums.data()},
+        cpu::BatchNormGradients{weight_shares.data(), bias_shares.data(), alpha_shares.data(),
+                                beta_shares.data()},
         g, x, make_parameters(mean, invstd, weight, bias, alpha, beta), training,
         channel_layout(x, 1));
   }
-  const auto gradient_of = [&](const OptionalTensor& parameter, const std::vector<double>& sums) {
-    return is_defined(parameter) ? cpu::gradient(*parameter, sums)
+  const auto gradient_of = [&](const OptionalTensor& parameter, const std::vector<double>& shares) {
+    return is_defined(parameter) ? cpu::gradient(*parameter, shares)
                                  : at::empty({0}, alpha.options());
   };
-  return {grad_input, gradient_of(weight, weight_sums), gradient_of(bias, bias_sums),
-          gradient_of(alpha, alpha_sums), gradient_of(beta, beta_sums)};
+  return {grad_input, gradient_of(weight, weight_shares), gradient_of(bias, bias_shares),
+          gradient_of(alpha, alpha_shares), gradient_of(beta, beta_shares)};
 }
 
 }  // namespace

@@ -5,19 +5,18 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <optional>
 #include <vector>
 
-#include "ops/checks.h"
 #include "ops/cpu/kernels/stubs.h"
 #include "ops/cpu/sum.h"
+#include "ops/optional_tensor.h"
 
-// Tensors with a number for each channel, and the doubles that the kernels count in. Not by
+// Tensors with a number for each channel, and the doubles that the kernels compute in. Not by
 // torch's arithmetic: for a small layer each of its operators would cost as much as all of ours.
 namespace mpelu::cpu {
 
 /// A parameter that may be left out: the same number for every channel then.
-inline Parameter parameter(const std::optional<at::Tensor>& tensor, double value) {
+inline Parameter parameter(const OptionalTensor& tensor, double value) {
   return is_defined(tensor) ? Parameter(*tensor) : Parameter(value);
 }
 
@@ -32,15 +31,16 @@ inline at::Tensor channel_tensor(at::ArrayRef<double> numbers, const at::TensorO
   return tensor;
 }
 
-/// The gradient of a parameter from the sums of the channels, in its dtype and shape.
-inline at::Tensor gradient(const at::Tensor& parameter, const std::vector<double>& sums) {
+/// The gradient of a parameter from the channels' shares, in its dtype and shape.
+inline at::Tensor gradient(const at::Tensor& parameter, const std::vector<double>& shares) {
   if (parameter.numel() != 1) {
-    return channel_tensor(at::ArrayRef<double>(sums).slice(0, parameter.numel()),
+    // A parameter of no elements has none of the one channel's share.
+    return channel_tensor(at::ArrayRef<double>(shares).slice(0, parameter.numel()),
                           parameter.options());
   }
   CompensatedSum total;
-  for (const double sum : sums) {
-    total.add(sum);
+  for (const double share : shares) {
+    total.add(share);
   }
   return channel_tensor(total.value(), parameter.options()).view(parameter.sizes());
 }

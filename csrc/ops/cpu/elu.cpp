@@ -28,9 +28,7 @@ at::Tensor elu_cpu(const at::Tensor& input, double alpha) {
 }
 
 at::Tensor& elu_cpu_(at::Tensor& input, double alpha) {
-  check_input("elu_", input);
-  check_elu_alpha_not_negative("elu_", alpha);
-  check_inplace("elu_", input);
+  check_elu_inplace(input, alpha);
   const auto x = dense(input);
   run(x, x, alpha);
   return x.is_same(input) ? input : input.copy_(x);
@@ -38,11 +36,7 @@ at::Tensor& elu_cpu_(at::Tensor& input, double alpha) {
 
 at::Tensor elu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& input_or_output,
                             double alpha, bool is_result) {
-  check_input("elu_backward", input_or_output, "input_or_output");
-  check_grad_output("elu_backward", grad_output, input_or_output, "input_or_output");
-  if (is_result) {
-    check_elu_alpha_not_negative("elu_backward", alpha);
-  }
+  check_elu_backward(grad_output, input_or_output, alpha, is_result);
   const auto x = dense(input_or_output);
   const auto g = dense_as(grad_output, x);
   auto grad_input = at::empty_like(x);

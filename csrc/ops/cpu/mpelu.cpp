@@ -17,58 +17,59 @@ DEFINE_DISPATCH(mpelu_backward_stub);
 namespace mpelu {
 namespace {
 
-Layout layout_for(const at::Tensor& input, const at::Tensor& alpha,
-                  const std::optional<at::Tensor>& beta, int64_t dim) {
+Layout layout_for(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                  int64_t dim) {
   const bool shared = alpha.numel() == 1 && (!beta || beta->numel() == 1);
   return shared ? shared_layout(input) : channel_layout(input, dim);
 }
 
 void run(const at::Tensor& output, const at::Tensor& input, const at::Tensor& alpha,
-         const std::optional<at::Tensor>& beta, int64_t dim) {
+         const OptionalTensor& beta, int64_t dim) {
   if (input.numel() > 0) {
     at::native::mpelu_stub(at::kCPU, output, input, cpu::Parameter(alpha), cpu::parameter(beta, 1),
                            layout_for(input, alpha, beta, dim));
   }
 }
 
-at::Tensor mpelu_cpu(const at::Tensor& input, const at::Tensor& alpha,
-                     const std::optional<at::Tensor>& beta, int64_t dim) {
-  check_parameters("mpelu", input, alpha, beta, dim);
+at::Tensor mpelu_cpu(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                     int64_t dim) {
+  const int64_t channel_dim = check_parameters("mpelu", input, alpha, beta, dim);
   const auto x = dense(input);
   auto output = at::empty_like(x);
-  run(output, x, alpha, beta, channel_dim("mpelu", input, dim));
+  run(output, x, alpha, beta, channel_dim);
   return output;
 }
 
-at::Tensor& mpelu_cpu_(at::Tensor& input, const at::Tensor& alpha,
-                       const std::optional<at::Tensor>& beta, int64_t dim) {
-  check_parameters("mpelu_", input, alpha, beta, dim);
+at::Tensor& mpelu_cpu_(at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                       int64_t dim) {
+  const int64_t channel_dim = check_parameters("mpelu_", input, alpha, beta, dim);
   check_inplace("mpelu_", input, alpha, beta);
   const auto x = dense(input);
-  run(x, x, alpha, beta, channel_dim("mpelu_", input, dim));
+  run(x, x, alpha, beta, channel_dim);
   return x.is_same(input) ? input : input.copy_(x);
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cpu(
-    const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& alpha,
-    const std::optional<at::Tensor>& beta, int64_t dim) {
-  check_parameters("mpelu_backward", input, alpha, beta, dim);
+std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cpu(const at::Tensor& grad_output,
+                                                                  const at::Tensor& input,
+                                                                  const at::Tensor& alpha,
+                                                                  const OptionalTensor& beta,
+                                                                  int64_t dim) {
+  const int64_t channel_dim = check_parameters("mpelu_backward", input, alpha, beta, dim);
   check_grad_output("mpelu_backward", grad_output, input);
   const auto x = dense(input);
   const auto g = dense_as(grad_output, x);
   auto grad_input = at::empty_like(x);
 
   const int64_t channels = std::max(alpha.numel(), beta ? beta->numel() : 1);
-  std::vector<double> alpha_sums(channels);
-  std::vector<double> beta_sums(channels);
+  std::vector<double> alpha_shares(channels);
+  std::vector<double> beta_shares(channels);
   if (x.numel() > 0) {
     at::native::mpelu_backward_stub(
-        at::kCPU, grad_input, cpu::ChannelSums{alpha_sums.data(), beta_sums.data()}, g, x,
-        cpu::Parameter(alpha), cpu::parameter(beta, 1),
-        layout_for(x, alpha, beta, channel_dim("mpelu_backward", input, dim)));
+        at::kCPU, grad_input, cpu::ChannelGradients{alpha_shares.data(), beta_shares.data()}, g, x,
+        cpu::Parameter(alpha), cpu::parameter(beta, 1), layout_for(x, alpha, beta, channel_dim));
   }
-  return {grad_input, cpu::gradient(alpha, alpha_sums),
-          beta ? cpu::gradient(*beta, beta_sums) : at::empty({0}, alpha.options())};
+  return {grad_input, cpu::gradient(alpha, alpha_shares),
+          beta ? cpu::gradient(*beta, beta_shares) : at::empty({0}, alpha.options())};
 }
 
 }  // namespace

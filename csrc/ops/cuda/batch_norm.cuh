@@ -129,11 +129,11 @@ class InputGradientView {
   }
 
   /// Without statistics not even an infinite x takes part.
-  template <math::ParameterRange Range>
+  template <math::ParameterRange kRange>
   __device__ V input_gradient(V grad_output, V x, const Channel& channel) const {
     math::BatchNormSums<V> unused{};
     const V scaled = channel.batch_norm.scale *
-                     math::backward<Range>(grad_output, x, channel.batch_norm, unused);
+                     math::backward<kRange>(grad_output, x, channel.batch_norm, unused);
     return means_ == nullptr ? scaled : math::input_gradient(scaled, x, channel.through_statistics);
   }
 

@@ -10,15 +10,13 @@
 #include "ops/cuda/batch_norm_mpelu_kernels.h"
 #include "ops/cuda/device.h"
 #include "ops/cuda/dtype.h"
-#include "ops/cuda/parameters.h"
+#include "ops/cuda/host_arguments.h"
 #include "ops/dense.h"
 
 // The statistics are torch's, from one pass over the input. The rest is one pass in the forward and
 // two in the backward.
 namespace mpelu {
 namespace {
-
-using OptionalTensor = std::optional<at::Tensor>;
 
 /// mean and 1 / sqrt(var + eps) of each channel.
 struct Statistics {

@@ -13,7 +13,7 @@
 
 namespace mpelu::cuda {
 
-/// The channels of elements in memory order, also of those that a last block has too many.
+/// The channels of elements in memory order, also of those past the end that the last block has.
 struct Channels {
   Divider inner;
   Divider count;

@@ -42,8 +42,6 @@ constexpr int64_t kShortestColumn = 32;
 /// numbers than the activation's alone.
 constexpr int64_t kBatchNormColumns = 4;
 
-inline int64_t ceil_divide(int64_t n, int64_t d) { return (n + d - 1) / d; }
-
 /// How a backward takes its sums. Each block reduces a part of the tensor to sums, one for each
 /// column of the tensor seen as [outer, columns]; there are `splits` sums to a column.
 struct BackwardPlan {

@@ -3,14 +3,12 @@
 
 #include "ops/cuda/device.h"
 #include "ops/cuda/dtype.h"
+#include "ops/cuda/host_arguments.h"
 #include "ops/cuda/mpelu_kernels.h"
-#include "ops/cuda/parameters.h"
 #include "ops/dense.h"
 
 namespace mpelu {
 namespace {
-
-using OptionalTensor = std::optional<at::Tensor>;
 
 Layout layout_for(const char* op, const at::Tensor& input, const cuda::Parameter& alpha,
                   const cuda::Parameter& beta, int64_t dim) {
@@ -40,19 +38,19 @@ void run(const char* op, const at::Tensor& output, const at::Tensor& input, cons
 
 at::Tensor mpelu_cuda(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
                       int64_t dim) {
-  check_parameters("mpelu", input, alpha, beta, dim);
+  const int64_t channel_dim = check_parameters("mpelu", input, alpha, beta, dim);
   const auto x = dense(input);
   auto output = at::empty_like(x);
-  run("mpelu", output, x, alpha, beta, channel_dim("mpelu", input, dim));
+  run("mpelu", output, x, alpha, beta, channel_dim);
   return output;
 }
 
 at::Tensor& mpelu_cuda_(at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
                         int64_t dim) {
-  check_parameters("mpelu_", input, alpha, beta, dim);
+  const int64_t channel_dim = check_parameters("mpelu_", input, alpha, beta, dim);
   check_inplace("mpelu_", input, alpha, beta);
   const auto x = dense(input);
-  run("mpelu_", x, x, alpha, beta, channel_dim("mpelu_", input, dim));
+  run("mpelu_", x, x, alpha, beta, channel_dim);
   return x.is_same(input) ? input : input.copy_(x);
 }
 
@@ -61,7 +59,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cuda(const at::Ten
                                                                    const at::Tensor& alpha,
                                                                    const OptionalTensor& beta,
                                                                    int64_t dim) {
-  check_parameters("mpelu_backward", input, alpha, beta, dim);
+  const int64_t channel_dim = check_parameters("mpelu_backward", input, alpha, beta, dim);
   check_grad_output("mpelu_backward", grad_output, input);
   const auto x = dense(input);
   const auto g = dense_as(grad_output, x);
@@ -70,8 +68,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cuda(const at::Ten
   auto grad_alpha = read_alpha.new_gradient(x);
   auto grad_beta = read_beta.new_gradient(x);
   if (x.numel() > 0) {
-    const auto layout = layout_for("mpelu_backward", x, read_alpha.view(), read_beta.view(),
-                                   channel_dim("mpelu_backward", input, dim));
+    const auto layout =
+        layout_for("mpelu_backward", x, read_alpha.view(), read_beta.view(), channel_dim);
     const auto tensors = cuda::backward_tensors(layout, g, x, grad_input);
     const auto plan = cuda::plan_backward(layout, x.element_size(), tensors.are_aligned());
     const auto workspace =

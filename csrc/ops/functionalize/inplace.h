@@ -5,6 +5,8 @@
 
 #include <type_traits>
 
+#include "ops/optional_tensor.h"
+
 namespace mpelu {
 
 inline at::Tensor without_wrapper(const at::Tensor& tensor) {
@@ -14,7 +16,7 @@ inline at::Tensor without_wrapper(const at::Tensor& tensor) {
   at::functionalization::impl::sync(tensor);
   return at::functionalization::impl::from_functional_tensor(tensor);
 }
-inline std::optional<at::Tensor> without_wrapper(const std::optional<at::Tensor>& tensor) {
+inline OptionalTensor without_wrapper(const OptionalTensor& tensor) {
   return tensor ? std::optional(without_wrapper(*tensor)) : std::nullopt;
 }
 template <typename T>

@@ -7,7 +7,7 @@ namespace mpelu {
 namespace {
 
 at::Tensor& mpelu_functionalize_(at::Tensor& input, const at::Tensor& alpha,
-                                 const std::optional<at::Tensor>& beta, int64_t dim) {
+                                 const OptionalTensor& beta, int64_t dim) {
   return functionalize_inplace(&mpelu, input, alpha, beta, dim);
 }
 

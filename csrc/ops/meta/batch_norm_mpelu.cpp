@@ -8,8 +8,6 @@
 namespace mpelu {
 namespace {
 
-using OptionalTensor = std::optional<at::Tensor>;
-
 std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_meta(
     const at::Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
     const OptionalTensor& running_mean, const OptionalTensor& running_var, const at::Tensor& alpha,

@@ -12,19 +12,13 @@ at::Tensor elu_meta(const at::Tensor& input, double /*alpha*/) {
 }
 
 at::Tensor& elu_meta_(at::Tensor& input, double alpha) {
-  check_input("elu_", input);
-  check_elu_alpha_not_negative("elu_", alpha);
-  check_inplace("elu_", input);
+  check_elu_inplace(input, alpha);
   return input;
 }
 
 at::Tensor elu_backward_meta(const at::Tensor& grad_output, const at::Tensor& input_or_output,
                              double alpha, bool is_result) {
-  check_input("elu_backward", input_or_output, "input_or_output");
-  check_grad_output("elu_backward", grad_output, input_or_output, "input_or_output");
-  if (is_result) {
-    check_elu_alpha_not_negative("elu_backward", alpha);
-  }
+  check_elu_backward(grad_output, input_or_output, alpha, is_result);
   return at::empty_like(input_or_output);
 }
 

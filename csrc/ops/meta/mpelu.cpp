@@ -7,22 +7,24 @@
 namespace mpelu {
 namespace {
 
-at::Tensor mpelu_meta(const at::Tensor& input, const at::Tensor& alpha,
-                      const std::optional<at::Tensor>& beta, int64_t dim) {
+at::Tensor mpelu_meta(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                      int64_t dim) {
   check_parameters("mpelu", input, alpha, beta, dim);
   return at::empty_like(input);
 }
 
-at::Tensor& mpelu_meta_(at::Tensor& input, const at::Tensor& alpha,
-                        const std::optional<at::Tensor>& beta, int64_t dim) {
+at::Tensor& mpelu_meta_(at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                        int64_t dim) {
   check_parameters("mpelu_", input, alpha, beta, dim);
   check_inplace("mpelu_", input, alpha, beta);
   return input;
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_meta(
-    const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& alpha,
-    const std::optional<at::Tensor>& beta, int64_t dim) {
+std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_meta(const at::Tensor& grad_output,
+                                                                   const at::Tensor& input,
+                                                                   const at::Tensor& alpha,
+                                                                   const OptionalTensor& beta,
+                                                                   int64_t dim) {
   check_parameters("mpelu_backward", input, alpha, beta, dim);
   check_grad_output("mpelu_backward", grad_output, input);
   return {at::empty_like(input), at::empty_like(alpha),

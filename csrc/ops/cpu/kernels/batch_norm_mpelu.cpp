@@ -137,9 +137,8 @@ std::vector<BatchNormLane<T>> make_lanes(const BatchNormParameters& parameters, 
   for (int64_t c = first; c < first + channels; ++c) {
     lanes.push_back({static_cast<T>(parameters.mean[c]),
                      static_cast<T>(parameters.invstd[c] * parameters.weight.at<double>(c)),
-                     static_cast<T>(parameters.bias.at<double>(c)),
-                     math::Lane<T>(static_cast<T>(parameters.alpha.at<double>(c)),
-                                   static_cast<T>(parameters.beta.at<double>(c)))});
+                     parameters.bias.at<T>(c),
+                     math::Lane<T>(parameters.alpha.at<T>(c), parameters.beta.at<T>(c))});
   }
   return lanes;
 }
@@ -176,21 +175,21 @@ ChannelTotals<4> direct_gradient(scalar_t* gradient, const scalar_t* grad_output
                                  const scalar_t* input, const std::vector<BatchNormLane<T>>& lanes,
                                  const Pass& pass, const Layout& layout) {
   using V = at::vec::Vectorized<T>;
-  return with_parameter_range(lanes, [&]<ParameterRange Range>(RangeConstant<Range>) {
+  return with_parameter_range(lanes, [&]<ParameterRange kRange>(RangeConstant<kRange>) {
     return sum_runs<4, scalar_t>(
         layout, lanes, pass, [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
           map_span(run, run.without_skipped(layout).of(gradient), run.of(grad_output),
                    run.of(input), visit,
-                   [](const V& g, const V& x, int64_t valid, const auto& channel, auto& sums)
-                       MPELU_ALWAYS_INLINE {
-                         math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
-                         const V grad = channel.scale * math::backward<Range>(g, x, channel, added);
-                         sums = {or_else(added.activation.alpha, valid, sums[0]),
-                                 or_else(added.activation.beta, valid, sums[1]),
-                                 or_else(added.grad, valid, sums[2]),
-                                 or_else(added.grad_x, valid, sums[3])};
-                         return grad;
-                       });
+                   [](const V& g, const V& x, int64_t valid, const auto& channel,
+                      auto& sums) MPELU_ALWAYS_INLINE {
+                     math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
+                     const V grad = channel.scale * math::backward<kRange>(g, x, channel, added);
+                     sums = {or_else(added.activation.alpha, valid, sums[0]),
+                             or_else(added.activation.beta, valid, sums[1]),
+                             or_else(added.grad, valid, sums[2]),
+                             or_else(added.grad_x, valid, sums[3])};
+                     return grad;
+                   });
         });
   });
 }
@@ -203,7 +202,7 @@ void input_gradient(scalar_t* grad_input, const scalar_t* gradient, const scalar
   using V = at::vec::Vectorized<T>;
   for_each_run<scalar_t>(
       layout, lanes, pass, [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
-        map_span</*kAskForGradOutput=*/false>(
+        map_span</*kPrefetchGradOutput=*/false>(
             run, run.of(grad_input), run.without_skipped(layout).of(gradient), run.of(input), visit,
             [](const V& grad, const V& x, int64_t /*valid*/, const auto& channel)
                 MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel); });
@@ -213,7 +212,8 @@ void input_gradient(scalar_t* grad_input, const scalar_t* gradient, const scalar
 /// The gradients of the parameters of some channels, from the sums of their elements, and what
 /// those elements' own gradients need of the sums.
 template <typename T>
-std::vector<InputGradientLane<T>> finish(const BatchNormSums& sums, const ChannelTotals<4>& totals,
+std::vector<InputGradientLane<T>> finish(const BatchNormGradients& gradients,
+                                         const ChannelTotals<4>& totals,
                                          const std::vector<BatchNormLane<T>>& lanes,
                                          const BatchNormParameters& parameters, int64_t first,
                                          double count) {
@@ -225,10 +225,10 @@ std::vector<InputGradientLane<T>> finish(const BatchNormSums& sums, const Channe
     const auto activation =
         math::parameter_gradients(math::Sums<double>{alpha, beta}, parameters.alpha.at<double>(c));
     const double invstd = parameters.invstd[c];
-    sums.weight[c] = grad_x * invstd;
-    sums.bias[c] = grad;
-    sums.alpha[c] = activation.alpha;
-    sums.beta[c] = activation.beta;
+    gradients.weight[c] = grad_x * invstd;
+    gradients.bias[c] = grad;
+    gradients.alpha[c] = activation.alpha;
+    gradients.beta[c] = activation.beta;
     const double scale = invstd * parameters.weight.at<double>(c);
     input_gradient_lanes.push_back({lanes[i].mean, static_cast<T>(scale * grad / count),
                                     static_cast<T>(scale * grad_x * invstd * invstd / count)});
@@ -237,9 +237,9 @@ std::vector<InputGradientLane<T>> finish(const BatchNormSums& sums, const Channe
 }
 
 template <typename scalar_t>
-void backward(scalar_t* grad_input, const BatchNormSums& sums, const scalar_t* grad_output,
-              const scalar_t* input, const BatchNormParameters& parameters, bool training,
-              const Layout& layout) {
+void backward(scalar_t* grad_input, const BatchNormGradients& gradients,
+              const scalar_t* grad_output, const scalar_t* input,
+              const BatchNormParameters& parameters, bool training, const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
   const Outputs outputs = outputs_for(grad_input, input, layout);
   const auto count = static_cast<double>(layout.outer * layout.inner);
@@ -247,7 +247,7 @@ void backward(scalar_t* grad_input, const BatchNormSums& sums, const scalar_t* g
     const auto lanes = make_lanes<T>(parameters, 0, layout.channels);
     const auto totals =
         direct_gradient(grad_input, grad_output, input, lanes, {Inputs::kAhead, outputs}, layout);
-    finish(sums, totals, lanes, parameters, 0, count);
+    finish(gradients, totals, lanes, parameters, 0, count);
     return;
   }
   for_each_part<scalar_t>(
@@ -262,7 +262,8 @@ void backward(scalar_t* grad_input, const BatchNormSums& sums, const scalar_t* g
         const auto totals = direct_gradient(gradient, grad_output + offset, input + offset, lanes,
                                             first_pass, part);
         input_gradient(grad_input + offset, gradient, input + offset,
-                       finish(sums, totals, lanes, parameters, first, count), second_pass, part);
+                       finish(gradients, totals, lanes, parameters, first, count), second_pass,
+                       part);
       });
 }
 
@@ -276,12 +277,12 @@ void forward_kernel(const at::TensorBase& output, const at::TensorBase& input,
       });
 }
 
-void backward_kernel(const at::TensorBase& grad_input, const BatchNormSums& sums,
+void backward_kernel(const at::TensorBase& grad_input, const BatchNormGradients& gradients,
                      const at::TensorBase& grad_output, const at::TensorBase& input,
                      const BatchNormParameters& parameters, bool training, const Layout& layout) {
   AT_DISPATCH_FLOATING_TYPES_AND2(
       at::kBFloat16, at::kHalf, input.scalar_type(), "batch_norm_mpelu_backward_cpu", [&] {
-        backward(grad_input.data_ptr<scalar_t>(), sums, grad_output.const_data_ptr<scalar_t>(),
+        backward(grad_input.data_ptr<scalar_t>(), gradients, grad_output.const_data_ptr<scalar_t>(),
                  input.const_data_ptr<scalar_t>(), parameters, training, layout);
       });
 }

@@ -25,7 +25,7 @@ class ColumnLanes {
   using V = typename Lane::V;
 
  public:
-  /// Of rows of lanes[0], lanes[1], ..., in a circle, `inner` columns for each.
+  /// Of rows whose channel c, of `inner` columns, has lanes[c % lanes.size()].
   ColumnLanes(const std::vector<Lane>& lanes, int64_t inner) : lanes_(lanes), inner_(inner) {}
 
   /// Of a tile of so many channels from `first` on: at(i) has those of the vector at column i.

@@ -14,12 +14,12 @@ template <Precision kPrecision, typename scalar_t, typename Lane>
 void map_forward(scalar_t* output, const scalar_t* input, const std::vector<Lane>& lanes,
                  const Pass& pass, const Layout& layout) {
   using V = typename Lane::V;
-  with_parameter_range(lanes, [&]<ParameterRange Range>(RangeConstant<Range>) {
+  with_parameter_range(lanes, [&]<ParameterRange kRange>(RangeConstant<kRange>) {
     for_each_run<scalar_t>(
         layout, lanes, pass, [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
           map_span(run, run.of(output), run.of(input), visit,
                    [](const V& x, int64_t /*valid*/, const auto& channel) MPELU_ALWAYS_INLINE {
-                     return math::forward<Range, kPrecision>(x, channel);
+                     return math::forward<kRange, kPrecision>(x, channel);
                    });
         });
   });

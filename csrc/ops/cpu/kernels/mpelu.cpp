@@ -21,31 +21,32 @@ std::vector<math::Lane<T>> make_lanes(const Parameter& alpha, const Parameter& b
 }
 
 template <typename scalar_t>
-void backward(scalar_t* grad_input, const ChannelSums& sums, const scalar_t* grad_output,
+void backward(scalar_t* grad_input, const ChannelGradients& gradients, const scalar_t* grad_output,
               const scalar_t* input, const Parameter& alpha, const Parameter& beta,
               const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
   using V = at::vec::Vectorized<T>;
   const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
-  const auto totals = with_parameter_range(lanes, [&]<ParameterRange Range>(RangeConstant<Range>) {
-    return sum_runs<2, scalar_t>(
-        layout, lanes, {Inputs::kAhead, outputs_for(grad_input, input, layout)},
-        [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
-          map_span(run, run.of(grad_input), run.of(grad_output), run.of(input), visit,
-                   [](const V& g, const V& x, int64_t /*valid*/, const auto& channel, auto& sums)
-                       MPELU_ALWAYS_INLINE {
+  const auto totals =
+      with_parameter_range(lanes, [&]<ParameterRange kRange>(RangeConstant<kRange>) {
+        return sum_runs<2, scalar_t>(
+            layout, lanes, {Inputs::kAhead, outputs_for(grad_input, input, layout)},
+            [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
+              map_span(run, run.of(grad_input), run.of(grad_output), run.of(input), visit,
+                       [](const V& g, const V& x, int64_t /*valid*/, const auto& channel,
+                          auto& sums) MPELU_ALWAYS_INLINE {
                          math::Sums<V> added{sums[0], sums[1]};
-                         const V grad = math::backward<Range>(g, x, channel, added);
+                         const V grad = math::backward<kRange>(g, x, channel, added);
                          sums = {added.alpha, added.beta};
                          return grad;
                        });
-        });
-  });
+            });
+      });
   for (int64_t channel = 0; channel < layout.channels; ++channel) {
-    const auto gradients = math::parameter_gradients(
+    const auto [of_alpha, of_beta] = math::parameter_gradients(
         math::Sums<double>{totals[channel][0], totals[channel][1]}, alpha.at<T>(channel));
-    sums.alpha[channel] = gradients.alpha;
-    sums.beta[channel] = gradients.beta;
+    gradients.alpha[channel] = of_alpha;
+    gradients.beta[channel] = of_beta;
   }
 }
 
@@ -61,12 +62,12 @@ void mpelu_kernel(const at::TensorBase& output, const at::TensorBase& input, con
   });
 }
 
-void mpelu_backward_kernel(const at::TensorBase& grad_input, const ChannelSums& sums,
+void mpelu_backward_kernel(const at::TensorBase& grad_input, const ChannelGradients& gradients,
                            const at::TensorBase& grad_output, const at::TensorBase& input,
                            const Parameter& alpha, const Parameter& beta, const Layout& layout) {
   AT_DISPATCH_FLOATING_TYPES_AND2(
       at::kBFloat16, at::kHalf, input.scalar_type(), "mpelu_backward_cpu", [&] {
-        backward(grad_input.data_ptr<scalar_t>(), sums, grad_output.const_data_ptr<scalar_t>(),
+        backward(grad_input.data_ptr<scalar_t>(), gradients, grad_output.const_data_ptr<scalar_t>(),
                  input.const_data_ptr<scalar_t>(), alpha, beta, layout);
       });
 }

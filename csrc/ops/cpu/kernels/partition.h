@@ -39,33 +39,34 @@ constexpr int64_t kGrain = 32768;
 /// A tile has no more columns than this: what belongs to each of them stays in the first-level
 /// cache while the tile's rows pass by.
 constexpr int64_t kTileColumns = 1024;
-/// Where that leaves so many side by side, for threads to share, tiles are wider, up to this: the
-/// memory takes longer for short pieces that lie apart than the next cache does for what belongs to
-/// the columns.
+/// A tensor that has kWideTiles of them side by side gets wider ones, up to this: short pieces that
+/// lie apart cost more in memory than what belongs to the columns does in the next cache.
 constexpr int64_t kWideTileColumns = 2048;
 constexpr int64_t kWideTiles = 16;
 /// Rows of a tile that go into its columns' sums before those are added to the channels'.
 constexpr int64_t kBlockRows = 64;
 /// A tile has more rows than that where it has fewer elements than this.
 constexpr int64_t kTileElements = 65536;
-/// Short periods are repeated up to about so many columns, in whole vectors if possible, and no
+/// Rows of few columns are repeated to about so many, by whole vectors where possible, and to no
 /// more than twice as many.
 constexpr int64_t kRepeatedColumns = 512;
 constexpr int64_t kLongestVector = 32;
-
-inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// An output of at least so many bytes is written past the caches. Smaller ones are likely to be
 /// read again while a cache has them.
 constexpr int64_t kStreamedBytes = int64_t{16} << 20;
 
+inline bool is_large(const Layout& layout, int64_t item_size) {
+  return layout.numel() * item_size >= kStreamedBytes;
+}
+
 constexpr int64_t kLineBytes = 64;
 
-/// What lies this far ahead is asked for in advance: past what the hardware fetches by itself, and
+/// What lies this far ahead is prefetched: past what the hardware fetches by itself, and
 /// more than the memory's latency even for a pass that does little.
 constexpr int64_t kAheadBytes = 8192;
 
-/// What a pass over a tensor asks for of its inputs: what is ahead of it or, where a cache has a
+/// What a pass over a tensor prefetches of its inputs: what is ahead of it or, where a cache has a
 /// part's, what the next part has in their place.
 enum class Inputs { kAhead, kOfNextPart };
 /// Where it puts its outputs.
@@ -78,11 +79,11 @@ struct Pass {
 
 template <typename scalar_t>
 Outputs outputs_for(const scalar_t* output, const scalar_t* input, const Layout& layout) {
-  const bool is_large = layout.numel() * static_cast<int64_t>(sizeof(scalar_t)) >= kStreamedBytes;
-  return is_large && output != input ? Outputs::kPastCaches : Outputs::kInMemory;
+  return is_large(layout, sizeof(scalar_t)) && output != input ? Outputs::kPastCaches
+                                                               : Outputs::kInMemory;
 }
 
-/// For spans that ask for what is so far `ahead`, in a part whose rows have so many elements.
+/// For spans that prefetch what is so far `ahead`, in a part whose rows have so many elements.
 inline Access access_for(const Pass& pass, int64_t ahead, int64_t row) {
   const int64_t next_part = row;  // lies beside this one
   return {pass.inputs == Inputs::kOfNextPart ? next_part : ahead,
@@ -212,7 +213,8 @@ struct Tiles {
   void for_each_run(const Unit& unit, const Pass& pass, const Body& body) const {
     int64_t row = unit.row_begin;
     if constexpr (R > 1) {
-      TORCH_INTERNAL_ASSERT_DEBUG_ONLY(pass.outputs != Outputs::kPastCaches || is_large());
+      TORCH_INTERNAL_ASSERT_DEBUG_ONLY(pass.outputs != Outputs::kPastCaches ||
+                                       is_large(layout, item_size));
       const int64_t whole_rows = std::min(unit.row_end, layout.numel() / columns);
       const int64_t apart = rows_apart();
       const Access access = access_of(R, apart, pass);
@@ -246,16 +248,15 @@ struct Tiles {
   /// Large outputs are written in whole lines: two tiles that share one would wait for it, row by
   /// row.
   int64_t alignment_of_tiles() const {
-    return columns > kTileColumns && is_large() ? kLineBytes / item_size : 1;
+    return columns > kTileColumns && is_large(layout, item_size) ? kLineBytes / item_size : 1;
   }
 
-  bool is_large() const { return layout.numel() * item_size >= kStreamedBytes; }
   int64_t stride() const { return columns + layout.skipped; }
 
   /// Rows so far from each other begin at the same place of a line. That matters for what may be
   /// streamed, which is for the tensor's size to say: the order of the sums is that of the rows.
   int64_t rows_apart() const {
-    const int64_t line = is_large() ? kLineBytes / item_size : 1;
+    const int64_t line = is_large(layout, item_size) ? kLineBytes / item_size : 1;
     return line / std::gcd(stride(), line);
   }
 
@@ -319,16 +320,16 @@ constexpr int64_t kParts = 16;
 constexpr int64_t kPartRunBytes = 512;
 
 /// Calls body(part, channel, scratch) for views of some channels of the tensor, from `channel` on,
-/// that stay in the cache from one pass to the next; for whom it is asked, with memory for as many
-/// elements that stays there, too; else scratch is null. Where there are no such parts:
+/// so few that they stay in the cache from one pass to the next. With scratch that has room for a
+/// part's elements and stays there, too; else it is null. Where the tensor cannot be cut so:
 /// body(layout, 0, nullptr).
 template <typename scalar_t, typename Body>
 void for_each_part(const Layout& layout, bool with_scratch, const Body& body) {
   const int64_t channel_size = layout.outer * layout.inner;
   const auto channel_bytes = static_cast<int64_t>(channel_size * sizeof(scalar_t));
-  const bool is_large = layout.channels * channel_bytes >= kStreamedBytes;
   const int64_t fitting = kCachedBytes / channel_bytes;
-  const bool may_be_one = is_large && channel_bytes <= kLargestChannelBytes;
+  const bool may_be_one =
+      is_large(layout, sizeof(scalar_t)) && channel_bytes <= kLargestChannelBytes;
   const int64_t size =
       std::min(may_be_one ? std::max<int64_t>(1, fitting) : fitting, layout.channels / kParts);
   if (size * layout.inner * static_cast<int64_t>(sizeof(scalar_t)) < kPartRunBytes) {

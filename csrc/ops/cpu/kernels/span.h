@@ -43,17 +43,17 @@ auto with_parameter_range(const std::vector<Lane>& lanes, const Body& body) {
   return body(RangeConstant<ParameterRange::kDecaying>());
 }
 
-/// How the spans of a pass use memory. Loads would wait for what is not asked for, and stores for
+/// How the spans of a pass use memory. Loads would wait for what is not prefetched, and stores for
 /// their lines, unless whole packs go past the caches.
 struct Access {
-  int64_t ahead_of_inputs;  // asked for so many elements in advance
+  int64_t ahead_of_inputs;  // prefetched so many elements in advance
   int64_t ahead_of_outputs;
   bool stream;
 };
 
-/// Asks for a line into the second-level cache, which has room for what is far ahead and takes more
-/// requests at a time than the first.
-MPELU_ALWAYS_INLINE inline void ask_for(const void* address) { __builtin_prefetch(address, 0, 2); }
+/// Into the second-level cache, which has room for what is far ahead and takes more requests at a
+/// time than the first.
+MPELU_ALWAYS_INLINE inline void prefetch(const void* address) { __builtin_prefetch(address, 0, 2); }
 
 /// R rows of a tensor.
 template <int R, typename scalar_t>
@@ -64,10 +64,10 @@ struct Rows {
   scalar_t* data;
   int64_t stride;
 
-  /// Always inlined: GCC leaves out calls of functions that do no more than this.
-  MPELU_ALWAYS_INLINE void ask_for(int64_t i) const {
+  /// Always inlined: GCC leaves out calls of a function that only prefetches, as without effect.
+  MPELU_ALWAYS_INLINE void prefetch(int64_t i) const {
     for (int r = 0; r < R; ++r) {
-      cpu::ask_for(data + r * stride + i);
+      cpu::prefetch(data + r * stride + i);
     }
   }
 
@@ -134,7 +134,7 @@ MPELU_ALWAYS_INLINE inline void for_each_pack(int64_t first, int64_t count, bool
                                               const Step& step) {
   int64_t part = std::min(first, count);
   int64_t i = 0;
-  do {
+  do {  // once with all that is whole: every call of step is inlined
     if (part > 0) {
       step(i, part);
       i += part;
@@ -154,10 +154,11 @@ MPELU_ALWAYS_INLINE inline void for_each_pack(int64_t first, int64_t count, bool
   } while (part > 0);
 }
 
-/// Whether an output lies up to a page's quarter behind an input but for a multiple of 4096 bytes,
-/// as memory that is given out in sequence does for sizes that are powers of two. By the last bits
-/// of their addresses a processor takes what is read next for what has just been stored there, and
-/// waits for that; from the last pack to the first it does not.
+/// Whether loads would suffer from 4K aliasing: the output lies up to a page's quarter behind the
+/// input but for a multiple of 4096 bytes, as memory that is given out in sequence does for sizes
+/// that are powers of two. By the last bits of their addresses a processor takes what is read next
+/// for what has just been stored there, and waits for that; from the last pack to the first it does
+/// not.
 inline bool lies_behind(const void* output, const void* input) {
   constexpr uintptr_t kPeriod = 4096;
   const uintptr_t distance =
@@ -175,7 +176,7 @@ MPELU_ALWAYS_INLINE inline void write_span(const Run<R>& run, const Rows<R, scal
                                 [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
                                   const auto packs = packs_at(i, valid);
                                   if (!stream || valid < Pack<scalar_t>::kSize) {
-                                    output.ask_for(i + run.access.ahead_of_outputs);
+                                    output.prefetch(i + run.access.ahead_of_outputs);
                                   }
                                   output.store(packs, i, valid, stream);
                                 });
@@ -189,7 +190,7 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
   using P = Pack<scalar_t>;
   write_span(run, output, lies_behind(output.data, input.data),
              [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-               input.ask_for(i + run.access.ahead_of_inputs);
+               input.prefetch(i + run.access.ahead_of_inputs);
                auto x = input.load(i, valid);
                for (int v = 0; v < P::kVectors; ++v) {
                  const int64_t first = v * P::V::size();
@@ -203,9 +204,10 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
              });
 }
 
-/// grad_input = element(grad_output, input). grad_output need not be asked for if a cache has it or
-/// it is grad_input itself.
-template <bool kAskForGradOutput = true, int R, typename scalar_t, typename Visit, typename Element>
+/// grad_input = element(grad_output, input). grad_output is not prefetched if a cache has it or it
+/// is grad_input itself.
+template <bool kPrefetchGradOutput = true, int R, typename scalar_t, typename Visit,
+          typename Element>
 MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar_t>& grad_input,
                                          const Rows<R, const scalar_t>& grad_output,
                                          const Rows<R, const scalar_t>& input, const Visit& visit,
@@ -216,9 +218,9 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
       lies_behind(grad_input.data, input.data) || lies_behind(grad_input.data, grad_output.data),
       [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
         const int64_t ahead = i + run.access.ahead_of_inputs;
-        input.ask_for(ahead);
-        if constexpr (kAskForGradOutput) {
-          grad_output.ask_for(ahead);
+        input.prefetch(ahead);
+        if constexpr (kPrefetchGradOutput) {
+          grad_output.prefetch(ahead);
         }
         const auto x = input.load(i, valid);
         auto g = grad_output.load(i, valid);
@@ -242,7 +244,7 @@ MPELU_ALWAYS_INLINE inline void sum_span(const Run<R>& run, const Rows<R, const 
   using P = Pack<scalar_t>;
   for_each_pack<P>(0, run.size, /*backwards=*/false,
                    [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-                     input.ask_for(i + run.access.ahead_of_inputs);
+                     input.prefetch(i + run.access.ahead_of_inputs);
                      const auto x = input.load(i, valid);
                      for (int v = 0; v < P::kVectors; ++v) {
                        const int64_t first = v * P::V::size();

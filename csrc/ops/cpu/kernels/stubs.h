@@ -34,14 +34,14 @@ class Parameter {
   int64_t stride_bytes_ = 0;
 };
 
-/// The sums for the parameters' gradients, one for each channel.
-struct ChannelSums {
+/// Where each channel's share of the parameters' gradients goes.
+struct ChannelGradients {
   double* alpha;
   double* beta;
 };
 
-/// What each channel of a batch normalised activation has. The statistics are written where the
-/// batch's own are asked for.
+/// The numbers of each channel of a batch norm and its activation. The statistics are written where
+/// the batch's own are asked for.
 struct BatchNormParameters {
   double* mean;
   double* invstd;
@@ -51,8 +51,8 @@ struct BatchNormParameters {
   Parameter beta;
 };
 
-/// The sums for their gradients, one for each channel.
-struct BatchNormSums {
+/// Where each channel's share of their gradients goes.
+struct BatchNormGradients {
   double* weight;
   double* bias;
   double* alpha;
@@ -62,14 +62,15 @@ struct BatchNormSums {
 // All tensors are dense, not empty and alike in strides; output may be input.
 using ForwardFn = void (*)(const at::TensorBase& output, const at::TensorBase& input,
                            const Parameter& alpha, const Parameter& beta, const Layout& layout);
-using BackwardFn = void (*)(const at::TensorBase& grad_input, const ChannelSums& sums,
+using BackwardFn = void (*)(const at::TensorBase& grad_input, const ChannelGradients& gradients,
                             const at::TensorBase& grad_output, const at::TensorBase& input,
                             const Parameter& alpha, const Parameter& beta, const Layout& layout);
 /// With variance, the batch's statistics are computed first.
 using BatchNormFn = void (*)(const at::TensorBase& output, const at::TensorBase& input,
                              const BatchNormParameters& parameters, double* variance, double eps,
                              const Layout& layout);
-using BatchNormBackwardFn = void (*)(const at::TensorBase& grad_input, const BatchNormSums& sums,
+using BatchNormBackwardFn = void (*)(const at::TensorBase& grad_input,
+                                     const BatchNormGradients& gradients,
                                      const at::TensorBase& grad_output, const at::TensorBase& input,
                                      const BatchNormParameters& parameters, bool training,
                                      const Layout& layout);

@@ -8,10 +8,10 @@
 #include <array>
 #include <limits>
 
-#include "ops/checks.h"
 #include "ops/cuda/arguments.h"
 #include "ops/cuda/dtype.h"
-#include "ops/dense.h"
+#include "ops/layout.h"
+#include "ops/optional_tensor.h"
 
 // How the kernels' hosts hand tensors and parameters over.
 namespace mpelu::cuda {
@@ -19,7 +19,7 @@ namespace mpelu::cuda {
 /// A parameter as the kernels read it, contiguous; a tensor of no element where it is a constant.
 class ReadParameter {
  public:
-  ReadParameter(const std::optional<at::Tensor>& parameter, const at::TensorOptions& options)
+  ReadParameter(const OptionalTensor& parameter, const at::TensorOptions& options)
       : tensor_(is_defined(parameter) ? parameter->to(options).contiguous()
                                       : at::empty({0}, options)) {}
 
@@ -47,7 +47,7 @@ template <typename... Others>
 std::array<ReadParameter, 1 + sizeof...(Others)> read_parameters(const at::Tensor& input,
                                                                  const at::Tensor& alpha,
                                                                  const Others&... others) {
-  const auto differs = [&](const std::optional<at::Tensor>& other) {
+  const auto differs = [&](const OptionalTensor& other) {
     return is_defined(other) && other->scalar_type() != alpha.scalar_type();
   };
   const auto options = (differs(others) || ...)

@@ -50,9 +50,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: there is no checkpoint to resume from")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged zip or pickle raises almost anything
         raise UserError(f"{path}: the checkpoint is damaged: {first_line(error)}") from error
+    if not isinstance(state, dict) or "settings" not in state:
+        raise UserError(f"{path}: this is no checkpoint of a run")
+    return state
 
 
 def first_line(error: Exception) -> str:

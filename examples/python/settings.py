@@ -30,7 +30,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-def _number(kind: type, minimum: float = -math.inf) -> Callable[[str], Any]:
+def number(kind: type, minimum: float = -math.inf) -> Callable[[str], Any]:
     """A parser for finite numbers of a kind, from ``minimum`` on."""
 
     def parse(text: str) -> Any:
@@ -61,29 +61,29 @@ class Settings:
     data: str | None = _option(
         None, "folder with the files of a data set", type=_folder, metavar="FOLDER"
     )
-    depth: int = _option(20, "layers of the network, 9n + 2", type=_number(int))
+    depth: int = _option(20, "layers of the network, 9n + 2", type=number(int))
     activation: str = _option(
         "mpelu", "what follows batch norm", choices=("mpelu", "spelu", "elu", "prelu", "relu")
     )
-    alpha: float = _option(0.25, "what alpha starts from", type=_number(float))
-    beta: float = _option(1.0, "what beta starts from", type=_number(float))
-    epochs: int = _option(2, "passes over the training images", type=_number(int, 1))
+    alpha: float = _option(0.25, "what alpha starts from", type=number(float))
+    beta: float = _option(1.0, "what beta starts from", type=number(float))
+    epochs: int = _option(2, "passes over the training images", type=number(int, 1))
     batch_size: int | None = _option(
-        None, "images in a step; 64, or 16 of the digits", type=_number(int, 1)
+        None, "images in a step; 64, or 16 of the digits", type=number(int, 1)
     )
     lr: float = _option(
-        0.1, "peak learning rate; five times it for alpha, beta", type=_number(float, 0)
+        0.1, "peak learning rate; five times it for alpha, beta", type=number(float, 0)
     )
     # The usual 1e-4 would draw alpha and beta to 0 here, as their rate and decay are that high.
     weight_decay: float = _option(
-        1e-5, "L2 penalty; ten times it for alpha, beta", type=_number(float, 0)
+        1e-5, "L2 penalty; ten times it for alpha, beta", type=number(float, 0)
     )
     schedule: str = _option(
         "onecycle", "of the learning rate; step is for long runs", choices=tuple(SCHEDULES)
     )
-    seed: int = _option(0, "of the first weights, order and augmentation", type=_number(int, 0))
+    seed: int = _option(0, "of the first weights, order and augmentation", type=number(int, 0))
     max_steps_per_epoch: int | None = _option(
-        None, "end each epoch early, to try things out", type=_number(int, 1), metavar="STEPS"
+        None, "end each epoch early, to try things out", type=number(int, 1), metavar="STEPS"
     )
     amp: bool = _option(False, "bfloat16 where autocast uses it", action="store_true")
 

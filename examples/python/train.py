@@ -28,7 +28,7 @@ import torchvision
 from data import Images, load
 from files import UserError, first_line, load_checkpoint, save, written_aside
 from plots import Layer, plot_activations, plot_curves
-from settings import Settings
+from settings import Settings, number
 from tqdm import tqdm
 from trainer import Trainer
 
@@ -278,7 +278,9 @@ def parse(arguments: list[str] | None) -> tuple[dict[str, Any], argparse.Namespa
     )
     default_device = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", type=_device, default=default_device, help="cpu or cuda")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    parser.add_argument(
+        "--threads", type=number(int, 1), help="CPU threads (default: torch's choice)"
+    )
     args = parser.parse_args(arguments)
     names = {setting.name for setting in fields(Settings)}
     return {name: value for name, value in vars(args).items() if name in names}, args

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from mpelu._dataflow import CHANNELWISE_MODULES, attributes_restored, graphs, in_mode
 
@@ -23,12 +23,18 @@ class Site(NamedTuple):
 
 # An attribute of the tensors that have their channels in the last dimension.
 _MARK = "_mpelu_channels_last"
-# By the names of functions and of a tensor's methods: what leaves the channels where they are.
-_KEEPING_LAST = {"add", "chunk", "dropout", "layer_norm", "mul", "split", "sub"}
+# By the names of functions and of a tensor's methods: what puts features last ...
+_MAKING_LAST = {"embedding", "linear", "lstm", "matmul", "multi_head_attention_forward"}
+# ... and what leaves the channels where they are.
+_KEEPING_LAST = {
+    *("add", "addcmul", "div", "mul", "neg", "pow", "__rsub__", "sub", "where", "masked_fill"),
+    *("gelu", "sigmoid", "silu", "softmax", "tanh", "dropout", "layer_norm", "rms_norm"),
+    *("cat", "chunk", "split", "clone", "contiguous", "detach", "float", "to", "type_as"),
+}
 
 
 class _MarkingChannelsLast(TorchFunctionMode):
-    """Marks what linear layers put out, and what is made of that with the channels still there."""
+    """Marks what has features in its last dimension, and what keeps them there."""
 
     def __torch_function__(
         self,
@@ -38,10 +44,13 @@ class _MarkingChannelsLast(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        keeps = getattr(func, "__name__", None) in _KEEPING_LAST
-        if func is F.linear or (keeps and any(hasattr(source, _MARK) for source in args)):
-            for tensor in output if isinstance(output, (tuple, list)) else (output,):
-                setattr(tensor, _MARK, True)
+        name = getattr(func, "__name__", None)
+        sources = tree_leaves((args, kwargs))
+        keeps = name in _KEEPING_LAST and any(hasattr(source, _MARK) for source in sources)
+        if keeps or name in _MAKING_LAST:
+            for tensor in tree_leaves(output):
+                if isinstance(tensor, Tensor):
+                    setattr(tensor, _MARK, True)
         return output
 
 

@@ -28,6 +28,9 @@ Layer: TypeAlias = (
     | nn.ConvTranspose3d
 )
 
+#: Their weights are (in, out, ...kernel size).
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
 # An activation is known by its slope at 0-, which is alpha * beta for ELU, SPELU and MPELU.
 _MODULE_SLOPES: dict[type[nn.Module], Callable[[Any], Any]] = {
     ELU: lambda module: module.alpha,
@@ -267,14 +270,20 @@ class Call(NamedTuple):
 
 
 def module_calls(model: nn.Module, training: bool) -> list[Call]:
-    """Every call of a module that shows when a model is traced in training or evaluation mode."""
+    """Every call of a module that shows when a model is traced in training or evaluation mode.
+
+    Code that takes a module's parameter or buffer counts as a call that nothing follows.
+    """
+    calls = []
     with attributes_restored(model), in_mode(model, training):
-        return [
-            Call(root.get_submodule(str(node.target)), _follower(root, node))
-            for root, graph in graphs(model)
-            for node in graph.nodes
-            if node.op == "call_module"
-        ]
+        for root, graph in graphs(model):
+            for node in graph.nodes:
+                target = str(node.target)
+                if node.op == "call_module":
+                    calls.append(Call(root.get_submodule(target), _follower(root, node)))
+                elif node.op == "get_attr":
+                    calls.append(Call(root.get_submodule(target.rpartition(".")[0]), None))
+    return calls
 
 
 def _follower(root: nn.Module, node: fx.Node) -> nn.Module | None:

@@ -21,10 +21,11 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mpelu._channels import Site, sites_inferred, sites_seen
-from mpelu._dataflow import Layer, module_calls
+from mpelu._dataflow import TRANSPOSED, Layer, module_calls
 from mpelu._split import split_shared_activations_
 from mpelu._surgery import is_plain, replace
 from mpelu.init import taylor_init_
@@ -44,7 +45,6 @@ _FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {
 }
 _NORMS = (*_FUSED, *_FUSED.values())
 _LAYERS = get_args(Layer)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 # The alpha of the activations that do not learn it.
 _FIXED_ALPHA: dict[type[nn.Module], Callable[[Any], float]] = {
@@ -73,7 +73,8 @@ def fuse_batch_norm_(model: nn.Module) -> nn.Module:
     the two do not count. A pair stays as it is where
 
     * the batch norm's output has another user, or an activation that is a function;
-    * the batch norm or the activation is called at, or registered in, more than one place. A
+    * the batch norm or the activation is called at, or registered in, more than one place, or its
+      parameters are used elsewhere. A
       ReLU may be: it changes nothing in what a ReLU put out, so that the fused module gets its own
       and the shared one stays for its other users (as in torchvision's residual networks);
     * one of them has hooks or parametrizations or is a subclass, as
@@ -116,9 +117,10 @@ def fold_batch_norm_(model: nn.Module) -> nn.Module:
 
     What follows what is found as :func:`fuse_batch_norm_` does. A batch norm stays as it is where
     it has no running statistics, where the layer's output has another user, where one of the two
-    is called at, or registered in, more than one place, has hooks or parametrizations or is a
-    subclass, or after a transposed convolution with groups. A linear layer's batch norm is taken to
-    normalise its features, as it does for inputs of two dimensions.
+    is called at, or registered in, more than one place, has parameters that are used elsewhere,
+    hooks or parametrizations or is a subclass, or after a transposed convolution with groups. A
+    linear layer's batch norm is taken to normalise its features, as it does for inputs of two
+    dimensions.
 
     Args:
         model: the model, in evaluation mode.
@@ -165,9 +167,10 @@ def replace_activations_(
     An MPELU or SPELU gets one alpha (and beta) per channel. How many channels there are shows when
     the model runs on ``example_input``, once, in evaluation mode and without gradients. They are in
     dimension 1; where an input of three or more dimensions comes from a :class:`torch.nn.Linear`,
-    as the tokens of a transformer do, they are in the last (layer norm, dropout, splits, sums and
-    products may be in between). Without an ``example_input``, the layer or batch norm before each
-    activation tells, where :mod:`torch.fx` finds it.
+    or another maker of features, as the tokens of a transformer do, they are in the last (layer
+    norm, dropout, splits, sums and products may be in between). Without an ``example_input``, the
+    layer or batch norm before each activation tells, where :mod:`torch.fx` finds it. A model with
+    lazy modules has to have run once.
 
     One activation module stays one: where the model calls it in several places, or has it under
     several names, these share its parameters. With the same number of channels everywhere they are
@@ -195,8 +198,8 @@ def replace_activations_(
         nn.Module: ``model`` itself.
 
     Raises:
-        ValueError: if ``to`` is unknown, no such activation is in the model, or no
-            ``example_input`` is given where it is needed. Nothing was changed.
+        ValueError: if ``to`` is unknown, no such activation is in the model, a module in it is
+            still lazy, or no ``example_input`` is given where it is needed. Nothing was changed.
 
     Example::
 
@@ -214,6 +217,9 @@ def replace_activations_(
             f"no {wanted} module in {type(model).__name__} "
             "(activations that are called as functions cannot be replaced)"
         )
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if is_lazy(tensor):
+            raise ValueError(f"{name!r} is still lazy: run the model once before")
     if to == "elu":
         replacements: dict[nn.Module, nn.Module] = {module: ELU(alpha) for module in names}
     else:
@@ -297,7 +303,7 @@ def _fused(norm: Any, activation: Any, like: Tensor) -> nn.Module:
 def _can_take(layer: Any, norm: Any) -> bool:
     """Whether a layer's weight can take over what a batch norm does in evaluation."""
     tracked = norm.running_mean is not None and norm.running_var is not None
-    return tracked and not (isinstance(layer, _TRANSPOSED) and layer.groups != 1)
+    return tracked and not (isinstance(layer, TRANSPOSED) and layer.groups != 1)
 
 
 def _fold(layer: Any, norm: Any) -> None:
@@ -309,7 +315,7 @@ def _fold(layer: Any, norm: Any) -> None:
         norm.eps,
         norm.weight,
         norm.bias,
-        transpose=isinstance(layer, _TRANSPOSED),
+        transpose=isinstance(layer, TRANSPOSED),
     )
 
 

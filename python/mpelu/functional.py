@@ -1,8 +1,8 @@
 r"""The activations as functions of tensors.
 
 They work on the CPU and on CUDA, for any rank and strides, in float64, float32, bfloat16 and
-float16. They are differentiable (twice, and in forward mode) and work under :mod:`torch.func`,
-:func:`torch.compile` and :func:`torch.export.export`.
+float16. They are differentiable (to any order, and in forward mode) and work under
+:mod:`torch.func`, :func:`torch.compile` and :func:`torch.export.export`.
 """
 
 import torch
@@ -24,6 +24,9 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
     Returns:
         Tensor: of the shape and dtype of ``input``; ``input`` itself if ``inplace``.
+
+    Raises:
+        RuntimeError: if ``input`` is of another dtype, or if ``inplace`` and ``alpha < 0``.
 
     Example::
 
@@ -52,6 +55,7 @@ def spelu(input: Tensor, alpha: Tensor, dim: int = 1) -> Tensor:
 
     Raises:
         IndexError: if ``input`` has no dimension ``dim``.
+        RuntimeError: if a parameter does not fit ``input`` in its shape, dtype or device.
 
     Example::
 
@@ -79,6 +83,7 @@ def mpelu(input: Tensor, alpha: Tensor, beta: Tensor, dim: int = 1) -> Tensor:
 
     Raises:
         IndexError: if ``input`` has no dimension ``dim``.
+        RuntimeError: if a parameter does not fit ``input`` in its shape, dtype or device.
 
     Example::
 
@@ -129,12 +134,15 @@ def batch_norm_mpelu(
     Raises:
         ValueError: if ``training`` and a channel has no more than one value, or if one of
             ``running_mean`` and ``running_var`` is ``None`` and the other is not.
+        RuntimeError: if another tensor does not fit ``input`` in its shape, dtype or device.
+
+    Example::
+
+        >>> x, ones = torch.tensor([[-1.0], [1.0]]), torch.ones(1)
+        >>> mpelu.functional.batch_norm_mpelu(x, None, None, ones, training=True)
+        tensor([[-0.6321],
+                [ 1.0000]])
     """
-    if training and input.dim() > 1 and input.numel() == input.size(1):
-        raise ValueError(
-            "expected more than 1 value for each channel where training is True, got input with "
-            f"shape {tuple(input.shape)}"
-        )
     output: Tensor = torch.ops.mpelu.batch_norm_mpelu(
         input, weight, bias, running_mean, running_var, alpha, beta, training, momentum, eps
     )[0]

@@ -19,11 +19,10 @@ from torch import Generator, Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mpelu import _C, _validate
-from mpelu._dataflow import Layer, slopes_after_layers
+from mpelu._dataflow import TRANSPOSED, Layer, slopes_after_layers
 
 __all__ = ["taylor_init_", "taylor_normal_", "taylor_uniform_"]
 
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _SWAPPED = {"fan_in": "fan_out", "fan_out": "fan_in"}
 
 
@@ -52,6 +51,10 @@ def taylor_normal_(
 
     Returns:
         Tensor: ``tensor`` itself.
+
+    Raises:
+        ValueError: if ``tensor`` has fewer than two dimensions, ``alpha`` or ``beta`` is not
+            finite, or ``mode`` is another.
 
     Example::
 
@@ -139,12 +142,15 @@ def taylor_init_(
         for layer, slope in slopes_after_layers(module).items()
         if not _fillable_weight(layer, names[layer]).is_meta
     }
+    for layer, slope in slopes.items():
+        if slope is not None:
+            _validate.finite(f"the slope of the activation after {names[layer]!r}", slope)
     fallback = _fallback(alpha, beta, [names[layer] for layer in slopes if slopes[layer] is None])
 
     with torch.no_grad():
         for layer, slope in slopes.items():
             slope = fallback if slope is None else slope
-            fan = _SWAPPED.get(mode, mode) if isinstance(layer, _TRANSPOSED) else mode
+            fan = _SWAPPED.get(mode, mode) if isinstance(layer, TRANSPOSED) else mode
             fill(layer.weight, slope, 1.0, fan, generator)
             if layer.bias is not None:
                 layer.bias.zero_()
@@ -153,10 +159,10 @@ def taylor_init_(
 
 def _fillable_weight(layer: Layer, name: str) -> Tensor:
     weight = layer._parameters.get("weight")
-    if weight is None or is_lazy(weight):
+    if weight is None or is_lazy(weight) or not weight.is_floating_point():
         raise ValueError(
-            f"the weight of layer {name!r} cannot be filled: it is not an ordinary parameter "
-            "(a parametrization, or a lazy module that has not seen an input)"
+            f"the weight of layer {name!r} cannot be filled: it is no ordinary floating-point "
+            "parameter (but a parametrization's, or a lazy module's that has not seen an input)"
         )
     return weight
 

@@ -211,6 +211,9 @@ def mpelu_resnet(
         - Input: (N, in_channels, H, W), with H and W at least 4.
         - Output: (N, num_classes)
 
+    Raises:
+        ValueError: if ``depth`` is not 9n + 2, or there is no such ``activation``.
+
     Example::
 
         >>> model = mpelu.models.mpelu_resnet(20, num_classes=10)

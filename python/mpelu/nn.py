@@ -5,7 +5,7 @@ And :class:`BatchNormMPELU1d`, ``2d`` and ``3d``, a batch norm with the MPELU th
 
 from typing import SupportsIndex
 
-import torch
+import torch.fx
 from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.nn.init import constant_
@@ -211,11 +211,30 @@ class MPELU(ParametricELU):
         return F.mpelu(input, self.alpha, self.beta, self.dim)
 
 
+@torch.fx.wrap
+def _begin_batch(
+    input: Tensor, ranks: tuple[int, ...], counter: Tensor | None, momentum: float | None
+) -> float:
+    """Checks the input's rank and counts the batch. Returns how far it moves the statistics.
+
+    To torch.fx this is one function, since what it does depends on more than it can trace.
+    """
+    if input.dim() not in ranks:
+        expected = " or ".join(f"{rank}D" for rank in ranks)
+        raise ValueError(f"expected {expected} input (got {input.dim()}D input)")
+    if counter is not None:
+        counter.add_(1)
+        if momentum is None:  # the average of all batches so far
+            return 1.0 / float(counter)
+    return 0.0 if momentum is None else momentum
+
+
 class BatchNormMPELU(_NormBase):
     """Base of the batch norms with an activation; a subclass says which ranks its input may have.
 
     It is none of torch's own batch norms, on purpose: ``convert_sync_batchnorm`` would replace
-    those and lose the activation.
+    those and lose the activation. :func:`torch.optim.swa_utils.update_bn` and
+    :func:`torch.func.replace_all_batch_norm_modules_` pass over it for the same reason.
     """
 
     alpha: Parameter
@@ -259,19 +278,11 @@ class BatchNormMPELU(_NormBase):
             if name in self._parameters:
                 constant_(self.get_parameter(name), value)
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() not in self.ranks:
-            ranks = " or ".join(f"{rank}D" for rank in self.ranks)
-            raise ValueError(f"expected {ranks} input (got {input.dim()}D input)")
-
     def forward(self, input: Tensor) -> Tensor:
         """Normalises and applies the activation."""
-        self._check_input_dim(input)
-        momentum = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # the average of all batches so far
-                momentum = 1.0 / float(self.num_batches_tracked)
+        is_tracked = self.training and self.track_running_stats
+        counter = self.num_batches_tracked if is_tracked else None
+        momentum = _begin_batch(input, self.ranks, counter, self.momentum)
         return F.batch_norm_mpelu(
             input,
             self.running_mean if not self.training or self.track_running_stats else None,
@@ -300,7 +311,7 @@ class BatchNormMPELU1d(BatchNormMPELU):
     any sign of weight, alpha and beta, and keeps one tensor of the input's size less for the
     backward: the normalised one is computed anew.
 
-    Statistics are those of the process' own batch. Under distributed training with synchronised
+    Statistics are those of the process's own batch. Under distributed training with synchronised
     statistics use :class:`torch.nn.SyncBatchNorm` and :class:`MPELU`:
     ``convert_sync_batchnorm`` leaves this module as it is.
 

@@ -175,8 +175,8 @@ def test_a_large_tensor_is_that_of_the_pair(name, device):
     a = make_arguments(shape)
     a = a._replace(input=a.input.contiguous(memory_format=memory_format)).to(device)
     grad_output = torch.randn_like(a.input)
-    for kind in (True, False):
-        a = a._replace(training=kind)
+    for training in (True, False):
+        a = a._replace(training=training)
         for actual, expected in zip(
             with_gradients(fused, a, grad_output), with_gradients(pair, a, grad_output), strict=True
         ):
@@ -386,10 +386,12 @@ def test_bad_arguments_are_named_in_one_error():
         ("alpha to have 1 element or", (x, None, None, None, None, torch.ones(2), None, True)),
         ("bias to have the dtype", (x, None, three.double(), None, None, three, None, True)),
         ("running_mean and running_var", (x, None, None, None, None, three, None, False)),
-        ("more than 1 value", (x[:1, :, :1, :1], None, None, None, None, three, None, True)),
     ):
         with pytest.raises(RuntimeError, match=f"batch_norm_mpelu: expected .*{message}"):
             ops.batch_norm_mpelu(*arguments, MOMENTUM, EPS)
+    one_value = (x[:1, :, :1, :1], None, None, None, None, three, None, True)
+    with pytest.raises(ValueError, match="batch_norm_mpelu: expected more than 1 value"):
+        ops.batch_norm_mpelu(*one_value, MOMENTUM, EPS)
 
 
 @pytest.mark.parametrize("training", [True, False])

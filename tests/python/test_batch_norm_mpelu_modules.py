@@ -113,6 +113,33 @@ def test_bad_arguments_of_the_modules_are_named_in_one_error():
         mpelu.BatchNormMPELU2d(3, num_parameters=2)
 
 
+def test_batches_that_are_not_tracked_do_not_count():
+    """track_running_stats may be set later on, as in adversarial training."""
+    x = torch.randn(6, 8, 3)
+    modules = [kind(3, momentum=None) for kind in (torch.nn.BatchNorm1d, mpelu.BatchNormMPELU1d)]
+    for module in modules:
+        for turn, batch in enumerate(x):
+            module.track_running_stats = turn % 2 == 0
+            module(batch)
+    expected, actual = modules
+    assert actual.num_batches_tracked == expected.num_batches_tracked == 3
+    torch.testing.assert_close(actual.running_mean, expected.running_mean)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_torch_fx_traces_models_of_fused_modules(training):
+    model = mpelu.models.mpelu_resnet(11, num_classes=3).train(training)
+    traced = torch.fx.symbolic_trace(copy.deepcopy(model))
+    x = torch.randn(4, 3, 8, 8)
+    torch.testing.assert_close(traced(x), model(x), rtol=0, atol=0)
+    buffers = dict(traced.named_buffers())  # without counters where nothing is counted
+    assert len(buffers) == len(list(model.buffers())) * (3 if training else 2) // 3
+    for name, buffer in buffers.items():
+        assert torch.equal(model.get_buffer(name), buffer), name
+    with pytest.raises(ValueError, match="expected 4D input"):
+        traced(x[0])
+
+
 def test_no_element_is_no_error():
     module = mpelu.BatchNormMPELU2d(3)
     output = module(torch.empty(0, 3, 4, 4, requires_grad=True))

@@ -17,17 +17,19 @@ CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
 
 @pytest.mark.parametrize("capability", CAPABILITIES[:-1])
 def test_kernels_of_a_smaller_instruction_set(capability: str) -> None:
-    """test_elu and test_mpelu, one layout and two dtypes of them, in a process limited to it."""
+    """One layout and two dtypes of each operator's tests, in a process limited to it."""
     best = torch.backends.cpu.get_cpu_capability()
     if best not in CAPABILITIES or CAPABILITIES.index(capability) >= CAPABILITIES.index(best):
         pytest.skip(f"torch chooses {best} here: nothing smaller that is called {capability}")
-    selection = "cpu and (contiguous or not_finite or sign) and (float32 or bfloat16) and not large"
+    activations = "(contiguous or not_finite or sign) and (float32 or bfloat16)"
+    batch_norm = "those_of_the_pair or narrow or survive or past_the_end"
+    selection = f"cpu and not large and ({activations} or {batch_norm})"
     program = (
         "import pytest, sys, torch;"
         f"assert torch.backends.cpu.get_cpu_capability() == {capability!r};"
         "sys.exit(pytest.main(sys.argv[1:]))"
     )
-    files = [str(HERE / "test_elu.py"), str(HERE / "test_mpelu.py")]
+    files = [str(HERE / f"test_{name}.py") for name in ("elu", "mpelu", "batch_norm_mpelu")]
     result = subprocess.run(
         [sys.executable, "-c", program, "-q", "-p", "no:cacheprovider", "-k", selection, *files],
         env=os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()},

@@ -111,6 +111,8 @@ def unfolded(model: nn.Module) -> bool:
         lambda self, x: self.norm(self.norm(x)),
         lambda self, x: self.norm(x) + self.conv(x[:, :3]),
         lambda self, x: self.norm(x) if x.sum() > 0 else x,
+        lambda self, x: self.norm(x) * self.conv.weight.sum(),
+        lambda self, x: self.norm(x) * self.norm.weight[0],
     ],
     ids=[
         "two users",
@@ -120,6 +122,8 @@ def unfolded(model: nn.Module) -> bool:
         "norm after itself",
         "conv used twice",
         "data decides",
+        "weight used elsewhere",
+        "norm's weight used elsewhere",
     ],
 )
 def test_a_batch_norm_that_a_layer_does_not_feed_alone_stays(forward):

@@ -176,6 +176,7 @@ def unfused(model: nn.Module) -> bool:
         lambda self, x: self.norm(x) if self.training else self.activation(self.norm(x)),
         lambda self, x: self.activation(self.norm(x)) if x.sum() > 0 else self.norm(x),
         lambda self, x: self.norm(self.activation(x)),
+        lambda self, x: self.activation(self.norm(x)) * self.activation.alpha.sum(),
     ],
     ids=[
         "output used twice",
@@ -190,6 +191,7 @@ def unfused(model: nn.Module) -> bool:
         "an activation in evaluation alone",
         "data decides",
         "activation first",
+        "alpha used elsewhere",
     ],
 )
 def test_what_is_not_a_pair_used_once_stays(forward):

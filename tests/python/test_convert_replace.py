@@ -149,6 +149,10 @@ def test_channels_after_a_linear_layer_are_last(norm, with_example):
         (lambda self, x: self.act(torch.split(self.linear(x), 4, -1)[1]), (4, -1)),
         (lambda self, x: self.act(nn.functional.dropout(self.linear(x)) + x.sum()), (8, -1)),
         (lambda self, x: self.act(0.5 * self.linear(x)), (8, -1)),
+        (lambda self, x: self.act(1 - self.linear(x) / 2), (8, -1)),
+        (lambda self, x: self.act(torch.cat([x, self.linear(x)], -1)), (11, -1)),
+        (lambda self, x: self.act(torch.add(x.sum(), other=self.linear(x))), (8, -1)),
+        (lambda self, x: self.act(x @ self.linear.weight.T), (8, -1)),
         (lambda self, x: self.act(nn.functional.linear(x, self.linear.weight)), (8, -1)),
         (lambda self, x: self.act(self.linear(x).mT), (8, 1)),
         (lambda self, x: self.act(self.conv(self.linear(x).mT)), (8, 1)),
@@ -166,6 +170,17 @@ def test_what_a_linear_layer_puts_out_keeps_its_channels_last(forward, expected)
 
     model = replace_activations_(Model(), example_input=torch.randn(2, 5, 3))
     assert sites(model) == {"act": expected}
+
+
+def test_a_model_that_is_still_lazy_is_an_error_that_changes_nothing():
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(affine=False), nn.ReLU())
+    example = torch.randn(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"'0\.weight' is still lazy: run the model once"):
+        replace_activations_(model, example_input=example)
+    with pytest.raises(ValueError, match=r"'1\.running_mean' is still lazy"):
+        replace_activations_(model[1:], example_input=example)
+    model(example)
+    assert sites(replace_activations_(model, example_input=example)) == {"2": (4, 1)}
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])

@@ -173,6 +173,23 @@ def test_nan_alpha_is_nan_below_zero_alone(device: torch.device) -> None:
     assert output[0].isnan() and output[1] == 2
 
 
+def test_what_autograd_refuses_in_place_is_not_written(device: torch.device) -> None:
+    leaf = torch.full((3,), -1.0, device=device, requires_grad=True)
+    for input in (leaf, leaf.view(3), leaf.clone().unbind()[0]):
+        with pytest.raises(RuntimeError, match=r"in-place operation|modified inplace"):
+            ops.elu_(input)
+        assert (input == -1).all()
+
+
+def test_negative_alpha_has_no_gradient_from_the_result(device: torch.device) -> None:
+    x = torch.full((3,), -1.0, device=device)
+    message = "elu_backward: expected alpha >= 0"
+    with pytest.raises(RuntimeError, match=message):
+        ops.elu_backward(x, x, -1.0, True)
+    with pytest.raises(RuntimeError, match=message):
+        torch.vmap(lambda g: ops.elu_backward(g, g, -1.0, True))(x)
+
+
 @pytest.mark.parametrize("shape", ZERO_SIZES, ids=str)
 def test_no_elements(device: torch.device, shape: tuple[int, ...]) -> None:
     x = torch.empty(shape, device=device, requires_grad=True)

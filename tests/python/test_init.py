@@ -263,3 +263,16 @@ def test_bad_arguments_are_an_error_and_change_nothing(arguments, message):
 def test_a_weight_that_cannot_be_filled_is_an_error(layer):
     with pytest.raises(ValueError, match="the weight of layer '0' cannot be filled"):
         taylor_init_(nn.Sequential(layer, nn.ReLU()))
+
+
+@pytest.mark.parametrize("spoil", ["alpha", "weight"])
+def test_what_a_later_layer_has_wrong_is_an_error_that_changes_nothing(spoil):
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), mpelu.MPELU(3))
+    if spoil == "alpha":
+        nn.init.constant_(model[3].alpha, torch.nan)
+    else:
+        model[2].weight = nn.Parameter(torch.ones(3, 3, dtype=torch.int8), requires_grad=False)
+    before = model[0].weight.clone()
+    with pytest.raises(ValueError, match=r"layer '2' cannot|after '2' must be finite, got nan"):
+        taylor_init_(model)
+    assert torch.equal(model[0].weight, before)

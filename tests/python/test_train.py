@@ -368,6 +368,7 @@ def test_amp_trains(tmp_path: Path):
         (["--epochs", "0"], "argument --epochs: expected at least 1, got 0"),
         (["--batch-size", "-3"], "argument --batch-size: expected at least 1, got -3"),
         (["--depth", "twenty"], "argument --depth: invalid int value: 'twenty'"),
+        (["--threads", "0"], "argument --threads: expected at least 1, got 0"),
         (["--lr", "nan"], "argument --lr: expected a finite number, got nan"),
         (["--alpha", "inf"], "argument --alpha: expected a finite number, got inf"),
         (["--weight-decay", "-1"], "argument --weight-decay: expected at least 0, got -1"),
@@ -425,6 +426,13 @@ def test_damaged_checkpoint_is_named(size: int, whole, tmp_path: Path, capsys):
     assert status == 1
     assert errors.startswith(f"error: {path}: the checkpoint is damaged: ")
     assert len(errors.splitlines()) == 1
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, capsys):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"model": {}}, path)
+    status, errors = run_main(capsys, "--resume", tmp_path)
+    assert (status, errors.strip()) == (1, f"error: {path}: this is no checkpoint of a run")
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path):

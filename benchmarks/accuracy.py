@@ -148,7 +148,8 @@ def main() -> None:
             *(f"{number:>10.3f}" for number in numbers),
             f" {row.worst_x:.6g}",
         )
-    write_results("accuracy", "cpu", [asdict(row) for row in measured], arguments.output)
+    written = [asdict(row) for row in measured]
+    print("written:", write_results("accuracy", "cpu", written, arguments.output))
 
 
 if __name__ == "__main__":

@@ -89,6 +89,19 @@ def training(peer: Peer, case: Case) -> Timed:
     return Timed(peer, training_task, case)
 
 
+def bar(
+    name: str,
+    of: Callable[[Peer, Case], Timed],
+    ours: Peer,
+    theirs: Peer,
+    case: Case,
+    limit: float,
+    capability: str = "AVX512",
+) -> Bar:
+    """Ours beside theirs in one case."""
+    return Bar(name, of(ours, case), of(theirs, case), limit, capability)
+
+
 # As many elements as LARGE, in sizes that no vector divides.
 ODD = {
     "channels last": replace(LARGE, layout="channels_last"),
@@ -102,106 +115,53 @@ ODD = {
 
 def activation_bars() -> list[Bar]:
     bars = [
-        Bar("forward, 17 MB, of clone", forward(OUR_MPELU, LARGE), forward(CLONE, LARGE), 1.3),
-        Bar("forward, 4 MB, of clone", forward(OUR_MPELU, SMALL), forward(CLONE, SMALL), 2.4),
-        Bar("backward, 17 MB, of add", backward(OUR_MPELU, LARGE), backward(ADD, LARGE), 1.3),
-        Bar("backward, 4 MB, of add", backward(OUR_MPELU, SMALL), backward(ADD, SMALL), 2.0),
+        bar("forward, 17 MB, of clone", forward, OUR_MPELU, CLONE, LARGE, 1.3),
+        bar("forward, 4 MB, of clone", forward, OUR_MPELU, CLONE, SMALL, 2.4),
+        bar("backward, 17 MB, of add", backward, OUR_MPELU, ADD, LARGE, 1.3),
+        bar("backward, 4 MB, of add", backward, OUR_MPELU, ADD, SMALL, 2.0),
     ]
     for size, case in (("17 MB", LARGE), ("4 MB", SMALL)):
-        ours = forward(OUR_MPELU, case)
         bars += [
-            Bar(f"forward, {size}, of torch elu", ours, forward(ELU, case), 1 / 3.5),
-            Bar(f"forward, {size}, of torch.compile", ours, forward(COMPILED, case), 1.0),
-            Bar(
-                f"backward, {size}, of torch prelu",
-                backward(OUR_MPELU, case),
-                backward(PRELU, case),
-                1 / 12,
-            ),
-            Bar(
-                f"elu forward, {size}, of torch elu",
-                forward(OUR_ELU, case),
-                forward(ELU, case),
-                1 / 3,
-            ),
-            Bar(f"elu forward, {size}, of mpelu", forward(OUR_ELU, case), ours, 1.0),
-            Bar(
-                f"elu backward, {size}, of mpelu",
-                backward(OUR_ELU, case),
-                backward(OUR_MPELU, case),
-                1.0,
-            ),
+            bar(f"forward, {size}, of torch elu", forward, OUR_MPELU, ELU, case, 1 / 3.5),
+            bar(f"forward, {size}, of torch.compile", forward, OUR_MPELU, COMPILED, case, 1.0),
+            bar(f"backward, {size}, of torch prelu", backward, OUR_MPELU, PRELU, case, 1 / 12),
+            bar(f"elu forward, {size}, of torch elu", forward, OUR_ELU, ELU, case, 1 / 3),
+            bar(f"elu forward, {size}, of mpelu", forward, OUR_ELU, OUR_MPELU, case, 1.0),
+            bar(f"elu backward, {size}, of mpelu", backward, OUR_ELU, OUR_MPELU, case, 1.0),
         ]
     for name, case in ODD.items():
         for direction, of in (("forward", forward), ("backward", backward)):
             bars.append(Bar(f"{direction}, {name}", of(OUR_MPELU, case), of(OUR_MPELU, LARGE), 1.5))
     for dtype, limit in (("bfloat16", 1 / 3), ("float16", 1 / 3), ("float64", 1.0)):
         case = replace(LARGE, dtype=dtype)
-        bars.append(
-            Bar(
-                f"forward, {dtype}, of torch elu",
-                forward(OUR_MPELU, case),
-                forward(ELU, case),
-                limit,
-            )
-        )
+        bars.append(bar(f"forward, {dtype}, of torch elu", forward, OUR_MPELU, ELU, case, limit))
     for direction, of in (("forward", forward), ("backward", backward)):
         two = of(OUR_MPELU, replace(LARGE, threads=2))
         bars.append(Bar(f"{direction}, two threads of one", two, of(OUR_MPELU, LARGE), 1 / 1.7))
-    bars += [
-        Bar(
-            "small call, forward, of torch prelu",
-            forward(OUR_MPELU, TINY),
-            forward(PRELU, TINY),
-            1.5,
-        ),
-        Bar(
-            "small call, training, of torch prelu",
-            training(OUR_MPELU, TINY),
-            training(PRELU, TINY),
-            1.5,
-        ),
-        Bar(
-            "forward, AVX2, of torch elu",
-            forward(OUR_MPELU, LARGE),
-            forward(ELU, LARGE),
-            1 / 1.7,
-            capability="AVX2",
-        ),
+    return [
+        *bars,
+        bar("small call, forward, of torch prelu", forward, OUR_MPELU, PRELU, TINY, 1.5),
+        bar("small call, training, of torch prelu", training, OUR_MPELU, PRELU, TINY, 1.5),
+        bar("forward, AVX2, of torch elu", forward, OUR_MPELU, ELU, LARGE, 1 / 1.7, "AVX2"),
     ]
-    return bars
 
 
 def batch_norm_bars() -> list[Bar]:
+    ours, relus, pair = OUR_BATCH_NORM_MPELU, BATCH_NORM_RELU, BATCH_NORM_THEN_MPELU
     bars = []
     for name, case, limit in (
         ("", LARGE, 1 / 4),
         (", two threads", replace(LARGE, threads=2), 1 / 4),
         (", channels last", replace(LARGE, layout="channels_last"), 1 / 1.5),
     ):
-        bars.append(
-            Bar(
-                f"batch norm, training{name}, of relu's",
-                training(OUR_BATCH_NORM_MPELU, case),
-                training(BATCH_NORM_RELU, case),
-                limit,
-            )
-        )
+        name = f"batch norm, training{name}, of relu's"
+        bars.append(bar(name, training, ours, relus, case, limit))
+    evaluated = evaluating(ours), evaluating(relus)
     for shape in (*LAYERS, (64, 256, 8, 8)):  # the last batch norm has a block's output
         case, size = Case(shape), "x".join(map(str, shape))
         bars += [
-            Bar(
-                f"batch norm, training, {size}, of the pair",
-                training(OUR_BATCH_NORM_MPELU, case),
-                training(BATCH_NORM_THEN_MPELU, case),
-                1.0,
-            ),
-            Bar(
-                f"batch norm, evaluation, {size}, of relu's",
-                forward(evaluating(OUR_BATCH_NORM_MPELU), case),
-                forward(evaluating(BATCH_NORM_RELU), case),
-                1.0,
-            ),
+            bar(f"batch norm, training, {size}, of the pair", training, ours, pair, case, 1.0),
+            bar(f"batch norm, evaluation, {size}, of relu's", forward, *evaluated, case, 1.0),
         ]
     return bars
 
@@ -262,7 +222,7 @@ def main() -> int:
     results = measure_bars(arguments.seconds, "AVX512")
     results += measure_in_process_with("AVX2", arguments)
     rows = [{**asdict(result), "is_met": result.is_met} for result in results]
-    write_results("bars", "cpu", rows, arguments.output)
+    print("written:", write_results("bars", "cpu", rows, arguments.output))
     short = [result.name for result in results if not result.is_met]
     print(f"{len(results) - len(short)} of {len(results)} bars are met")
     return 1 if short else 0

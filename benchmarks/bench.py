@@ -3,7 +3,7 @@
     python benchmarks/bench.py                  # the CPU, and the GPU where there is one
     python benchmarks/bench.py --device cuda
 
-Prints a table and writes one JSON file with the date, the machine and the versions.
+Prints a table and, for each device, writes a JSON file with the date, the machine and the versions.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def print_table(case: Case, rows: list[Row]) -> None:
             cells += [f"{number:.3f}" for number in numbers] or [""] * 3
         backward = directions.get("backward", {})
         for key in ("saved_bytes", "peak_bytes"):
-            cells.append(f"{float(backward[key]) / 2**20:.1f}" if key in backward else "")
+            cells.append(f"{float(backward[key]) / 1e6:.1f}" if key in backward else "")
         print(f"{peer:<24}", *(f"{cell:>12}" for cell in cells), flush=True)
 
 
@@ -115,7 +115,8 @@ def main() -> None:
                 of_case = list(measure_case(case, peers, arguments.seconds))
                 print_table(case, of_case)
                 rows += of_case
-        write_results("speed", device, rows, arguments.output)
+        kind = "speed" if device == "cpu" else "gpu-speed"
+        print("written:", write_results(kind, device, rows, arguments.output))
 
 
 if __name__ == "__main__":

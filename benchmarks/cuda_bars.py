@@ -149,10 +149,12 @@ def main() -> int:
     for bar in bars:
         try:
             rows.append(measure(bar, arguments.seconds))
-        except (OSError, RuntimeError) as error:  # the other rows are still worth having
-            print(f"{bar.name:<42} not measured: {str(error).splitlines()[0]}", flush=True)
+        except Exception as error:  # the other rows are still worth having
+            print(f"{bar.name:<42} not measured: {error!r:.200}", flush=True)
         torch.cuda.empty_cache()
-    write_results("", "cuda", rows, arguments.output)
+        # After every row: who kills this keeps what is measured.
+        path = write_results("", "cuda", rows, arguments.output)
+    print("written:", path)
     met = sum(bool(row["is_met"]) for row in rows)
     print(f"{met} of {len(bars)} bars are met")
     return 0 if met == len(bars) else 1

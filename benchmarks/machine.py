@@ -37,11 +37,11 @@ def describe(device: str) -> dict[str, object]:
     }
 
 
-def write_results(kind: str, device: str, rows: Sequence[dict[str, object]], folder: Path) -> None:
-    """Writes such as speed-Intel-Xeon-2026-01-31.json, and says where; `kind` may be empty."""
+def write_results(kind: str, device: str, rows: Sequence[dict[str, object]], folder: Path) -> Path:
+    """Writes such as speed-Intel-Xeon-2026-01-31.json, and returns where; `kind` may be empty."""
     facts = describe(device)
     name = re.sub(r"\W+", "-", re.sub(r"\(R\)|\(TM\)|CPU.*", "", str(facts["device"]))).strip("-")
     path = folder / ("-".join(filter(None, (kind, name, facts["date"]))) + ".json")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n")
-    print(f"written: {path}")
+    return path

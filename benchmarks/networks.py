@@ -116,9 +116,9 @@ def print_table(case: Case, rows: list[Row]) -> None:
             f"{row['median_s'] * 1e3:.0f}",
             f"{row['iqr_s'] * 1e3:.0f}",
             f"{row['median_s'] / relu['median_s']:.3f}",
-            f"{row['peak_bytes'] / 2**20:.1f}",
+            f"{row['peak_bytes'] / 1e6:.1f}",
             f"{row['peak_bytes'] / relu['peak_bytes']:.3f}",
-            f"{row['saved_bytes'] / 2**20:.1f}",
+            f"{row['saved_bytes'] / 1e6:.1f}",
             f"{row['first_loss']:.3f}",
             f"{row['last_loss']:.3f}",
         )
@@ -159,7 +159,7 @@ def main() -> int:
         of_case = list(measure_case(case, arguments.rounds))
         print_table(case, of_case)
         rows += of_case
-    write_results("networks", device.type, rows, arguments.output)
+    print("written:", write_results("networks", device.type, rows, arguments.output))
     results = measured_bars(rows)
     print(*results, sep="\n")
     diverged = [row for row in rows if not math.isfinite(row["last_loss"])]

@@ -25,7 +25,13 @@ NETWORKS_CHART = ROOT / "docs" / "networks.png"
 RESULTS = ROOT / "benchmarks" / "results"
 
 #: The case that the README shows: past the caches, one thread.
-SHOWN = {"shape": [64, 64, 32, 32], "dtype": "float32", "layout": "contiguous", "threads": 1}
+SHOWN = {
+    "device": "cpu",
+    "shape": [64, 64, 32, 32],
+    "dtype": "float32",
+    "layout": "contiguous",
+    "threads": 1,
+}
 
 Row = dict[str, object]
 Result = dict[str, object]
@@ -77,7 +83,7 @@ def speed_table(result: Result) -> str:
                 [f"{row['median_s'] * 1e3:.2f} ms", f"{row['of_limit']:.2f}"] if row else ["", ""]
             )
         saved = directions.get("backward", {}).get("saved_bytes")
-        cells.append("" if saved is None else f"{saved / 2**20:.0f} MB")
+        cells.append("" if saved is None else f"{saved / 1e6:.0f} MB")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -93,6 +99,8 @@ def accuracy_table(result: Result) -> str:
         worst[operator, row["dtype"]] = (max(before[0], now[0]), max(before[1], now[1]))
     dtypes = list(dict.fromkeys(dtype for _, dtype in worst))
     lines = [
+        f"{described(result)}.",
+        "",
         "Largest error of the forward over every exponent and, in float32 and float64, for the",
         "worst parameters that a search finds, in units of the last place; in brackets that of",
         "results below the normal numbers, in units of the smallest number.",
@@ -174,9 +182,9 @@ def networks_table() -> str:
                 row["network"],
                 f"{row['median_s'] * 1e3:.0f} ms",
                 f"{row['median_s'] / relu['median_s']:.2f}",
-                f"{row['peak_bytes'] / 2**20:.0f} MB",
+                f"{row['peak_bytes'] / 1e6:.0f} MB",
                 f"{row['peak_bytes'] / relu['peak_bytes']:.3f}",
-                f"{row['saved_bytes'] / 2**20:.0f} MB",
+                f"{row['saved_bytes'] / 1e6:.0f} MB",
             )
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| the bars | measured | bar |", "|---|---|---|"]
@@ -211,7 +219,7 @@ def draw_networks(result: Result) -> None:
         colours = ["tab:orange" if name == networks.OURS else "tab:grey" for name in names]
         for axis, what, unit, key, scale in (
             (time_axis, "training step", "ms", "median_s", 1e-3),
-            (memory_axis, "peak memory", "MB", "peak_bytes", 2**20),
+            (memory_axis, "peak memory", "MB", "peak_bytes", 1e6),
         ):
             bars = axis.barh(names, [row[key] / scale for row in rows][::-1], color=colours)
             axis.bar_label(bars, fmt="%.0f", padding=2, fontsize=8)

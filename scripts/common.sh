@@ -14,6 +14,7 @@ die() {
 
 case $CUDA in on | off | auto) ;; *) die "CUDA must be on, off or auto, got '$CUDA'" ;; esac
 
+PYTHON=$(command -v "$PYTHON" || echo "$PYTHON") # before the environment's own comes first
 VENV=.venv${TORCH:+-torch-$TORCH}
 VENV_PYTHON=$VENV/bin/python
 BUILD=$PWD/build/${VENV#.}

@@ -98,10 +98,12 @@ pip_install() {
 
 has_gpu() { [[ -e /dev/nvidia0 ]] || nvidia-smi -L >/dev/null 2>&1; }
 
-# The major version of CUDA of the nvcc that CMake would find, if any.
-nvcc_major() {
-  local nvcc=${CUDACXX:-$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")}
-  "$nvcc" --version 2>/dev/null | sed -n 's/.*release \([0-9]*\)\..*/\1/p'
+# The major versions of CUDA of the nvcc's among which cmake/MpeluCuda.cmake looks for torch's.
+nvcc_majors() {
+  local nvcc
+  for nvcc in "${CUDACXX:-}" {"${CUDA_HOME:-}","${CUDA_PATH:-}",/usr/local/cuda}/bin/nvcc nvcc; do
+    "${nvcc:-false}" --version 2>/dev/null | sed -n 's/.*release \([0-9]*\)\..*/\1/p'
+  done
 }
 
 # pip's nvcc, of the CUDA version that torch was built with, for who has a GPU and no toolkit.
@@ -109,10 +111,10 @@ install_nvcc() {
   local torch cuda
   read -r torch cuda < <("$VENV_PYTHON" -c 'from torch.version import __version__, cuda
 print(__version__.partition("+")[0], cuda or "")')
-  if [[ -z $cuda || $(nvcc_major) == "${cuda%%.*}" ]]; then
+  if [[ -z $cuda ]] || nvcc_majors | grep -qx "${cuda%%.*}"; then
     return
   fi
-  say "no nvcc of CUDA ${cuda%%.*} on the PATH: installing pip's"
+  say "no nvcc of CUDA ${cuda%%.*} is found: installing pip's"
   pip_install "torch==$torch" "cuda-toolkit[nvcc,nvvm,crt,cccl,cudart]==$cuda.*"
 }
 
@@ -120,7 +122,7 @@ fill_environment() {
   pip_install "torch${TORCH:+==$TORCH}" "setuptools>=70.1" "cmake>=3.27" ninja torchvision
   if [[ $CUDA == on ]] || { [[ $CUDA == auto ]] && has_gpu; }; then
     install_nvcc
-  elif [[ $CUDA == auto && -z $(nvcc_major) ]]; then
+  elif [[ $CUDA == auto && -z $(nvcc_majors) ]]; then
     say "no GPU and no nvcc: building for the CPU"
   fi
 }

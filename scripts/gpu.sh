@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds mpelu for this machine's card, with the torch that $PYTHON already has, then runs the C++
-# and the CUDA tests, measures the bars, into benchmarks/results/gpu/ and the README, and has
-# compute-sanitizer watch every kernel. Nothing is downloaded, and nothing is installed outside
-# build/. ARGS goes to pytest.
+# Builds mpelu for this machine's card, with the torch that $PYTHON already has, then runs what only a
+# GPU can show, measures the bars, into benchmarks/results/gpu/ and the README, has compute-sanitizer
+# watch every kernel, and runs the other CUDA tests and the C++ tests. Nothing is downloaded, and
+# nothing is installed outside build/, where each step leaves its log. STEPS, of "first bars sanitizers
+# tests", leaves steps out; ARGS goes to pytest.
 # shellcheck source-path=SCRIPTDIR
 
 source "${BASH_SOURCE[0]%/*}/common.sh"
@@ -33,8 +34,9 @@ attempt() {
   local what=$1
   shift
   say "$what"
-  "$@" || failed+=("$what")
+  "$@" 2>&1 | tee "$BUILD_GPU/${what// /-}.log" || failed+=("$what")
 }
+has_step() { [[ " ${STEPS:-first bars sanitizers tests} " == *" $1 "* ]]; }
 
 build_and_run_cpp_tests() {
   cmake -S . -B "$BUILD_GPU" -DMPELU_BUILD_TESTS=ON >/dev/null &&
@@ -42,26 +44,20 @@ build_and_run_cpp_tests() {
     ctest --test-dir "$BUILD_GPU" --output-on-failure
 }
 
-# They need Catch2, which is not downloaded here.
-if [[ -e /usr/include/catch2 || -e /usr/local/include/catch2 ]]; then
-  attempt "C++ tests" build_and_run_cpp_tests
-else
-  say "no Catch2 on this machine: the C++ tests are left out"
-fi
-
-# Without those of the examples, which need more packages and no GPU.
-attempt "CUDA tests" "$PYTHON" -m pytest -m cuda \
-  --ignore tests/python/test_data.py --ignore tests/python/test_train.py "${EXTRA_ARGS[@]}"
-
-attempt "bars of the CUDA kernels" "$PYTHON" benchmarks/cuda_bars.py
-attempt "table of the bars in README.md" "$PYTHON" benchmarks/report.py gpu
+# A file that cannot be imported takes no other with it. Those of the examples need more packages.
+run_cuda_tests() {
+  "$PYTHON" -m pytest -m cuda --continue-on-collection-errors --ignore tests/python/test_data.py \
+    --ignore tests/python/test_train.py "$@" "${EXTRA_ARGS[@]}"
+}
 
 sanitizer=$(PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v compute-sanitizer || true)
 
 # Without torch's cache of memory, in which what lies beyond a tensor's end is another tensor.
 watch_every_kernel() {
+  local options=()
+  [[ $1 == memcheck ]] && options=(--report-api-errors no)
   PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 300 "$sanitizer" --tool "$1" --error-exitcode 1 \
-    --report-api-errors no "$PYTHON" tests/python/every_cuda_kernel.py
+    "${options[@]}" "$PYTHON" tests/python/every_cuda_kernel.py
 }
 
 # All four at a time: nothing is timed any more.
@@ -73,15 +69,35 @@ run_sanitizers() {
     running[$tool]=$!
   done
   for tool in "${!running[@]}"; do
-    attempt "compute-sanitizer $tool" wait "${running[$tool]}"
+    say "compute-sanitizer $tool"
+    wait "${running[$tool]}" || failed+=("compute-sanitizer $tool")
     tail -n 40 "$BUILD_GPU/$tool.log"
   done
 }
 
-if [[ -n $sanitizer ]]; then
+if has_step first; then
+  attempt "what only a GPU can show" run_cuda_tests tests/python/test_cuda.py
+fi
+
+if has_step bars; then
+  attempt "bars of the CUDA kernels" "$PYTHON" benchmarks/cuda_bars.py
+  attempt "table of the bars in README.md" "$PYTHON" benchmarks/report.py gpu
+fi
+
+if has_step sanitizers && [[ -n $sanitizer ]]; then
   run_sanitizers
-else
+elif has_step sanitizers; then
   say "no compute-sanitizer on this machine: its four tools are left out"
+fi
+
+if has_step tests; then
+  attempt "CUDA tests" run_cuda_tests --ignore tests/python/test_cuda.py
+  # They need Catch2, which is not downloaded here.
+  if [[ -e /usr/include/catch2 || -e /usr/local/include/catch2 ]]; then
+    attempt "C++ tests" build_and_run_cpp_tests
+  else
+    say "no Catch2 on this machine: the C++ tests are left out"
+  fi
 fi
 
 if ((${#failed[@]})); then

@@ -102,7 +102,7 @@ has_gpu() { [[ -e /dev/nvidia0 ]] || nvidia-smi -L >/dev/null 2>&1; }
 nvcc_majors() {
   local nvcc
   for nvcc in "${CUDACXX:-}" {"${CUDA_HOME:-}","${CUDA_PATH:-}",/usr/local/cuda}/bin/nvcc nvcc; do
-    "${nvcc:-false}" --version 2>/dev/null | sed -n 's/.*release \([0-9]*\)\..*/\1/p'
+    "${nvcc:-false}" --version 2>/dev/null | sed -n 's/.*release \([0-9]*\)\..*/\1/p' || true
   done
 }
 
@@ -111,7 +111,7 @@ install_nvcc() {
   local torch cuda
   read -r torch cuda < <("$VENV_PYTHON" -c 'from torch.version import __version__, cuda
 print(__version__.partition("+")[0], cuda or "")')
-  if [[ -z $cuda ]] || nvcc_majors | grep -qx "${cuda%%.*}"; then
+  if [[ -z $cuda ]] || grep -qx "${cuda%%.*}" <<<"$(nvcc_majors)"; then
     return
   fi
   say "no nvcc of CUDA ${cuda%%.*} is found: installing pip's"

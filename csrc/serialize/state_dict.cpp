@@ -67,9 +67,9 @@ void write_state_dict(const StateDict& state, const std::string& path) {
   pickler.pushIValue(state);
   pickler.stop();
 
-  // The archive is not told of a failure, which its destructor would make the end of the program
-  // of.
   std::ofstream file(path, std::ios::binary);
+  TORCH_CHECK(file, std::strerror(errno));
+  // The archive does not hear of a failure: its destructor would throw, and end the program.
   caffe2::serialize::PyTorchStreamWriter archive([&](const void* bytes, size_t size) {
     file.write(static_cast<const char*>(bytes), static_cast<std::streamsize>(size));
     return size;

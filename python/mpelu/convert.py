@@ -74,9 +74,9 @@ def fuse_batch_norm_(model: nn.Module) -> nn.Module:
 
     * the batch norm's output has another user, or an activation that is a function;
     * the batch norm or the activation is called at, or registered in, more than one place, or its
-      parameters are used elsewhere. A
-      ReLU may be: it changes nothing in what a ReLU put out, so that the fused module gets its own
-      and the shared one stays for its other users (as in torchvision's residual networks);
+      parameters are used elsewhere. A ReLU may be in several places: it changes nothing in what a
+      ReLU put out, so that the fused module gets its own and the shared one stays for its other
+      users (as in torchvision's residual networks);
     * one of them has hooks or parametrizations or is a subclass, as
       :class:`torch.nn.SyncBatchNorm` is.
 

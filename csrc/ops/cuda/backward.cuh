@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "ops/cuda/arguments.h"
@@ -31,8 +32,10 @@ void launch_sums(const BackwardTensors& tensors, const BackwardPlan& plan, const
 
 template <typename param_t, int K, typename Launch>
 void launch_finish(const AllSums<param_t, K>& all, const BackwardPlan& plan, Launch& launch) {
-  launch(backward_finish_kernel<param_t, K>, all.wanted(),
-         block_threads(plan.sums() / all.fewest_wanted()), all);
+  const int threads = threads_for(plan.sums() / all.fewest_wanted(), 1);
+  const int elements = std::min(kBackwardThreads / threads, 32);
+  launch(backward_finish_kernel<param_t, K>, ceil_divide(all.wanted(), elements),
+         elements * threads, all, elements);
 }
 
 template <typename scalar_t, typename param_t, typename Launch>

@@ -68,12 +68,14 @@ struct AllSums {
   }
 };
 
-/// A block adds up one element of a parameter's gradient.
+/// A block adds up `elements` elements of the parameters' gradients, each by as many threads, which
+/// take its sums in turns.
 template <typename param_t, int K>
 __global__ void __launch_bounds__(kBackwardThreads)
-    backward_finish_kernel(AllSums<param_t, K> all) {
+    backward_finish_kernel(AllSums<param_t, K> all, uint32_t elements) {
   ParameterSums<param_t> from = all.parameters[0];
-  uint32_t element = blockIdx.x;
+  const uint32_t threads = blockDim.x / elements;
+  uint32_t element = blockIdx.x * elements + threadIdx.x % elements;
 #pragma unroll
   for (int k = 1; k < K; ++k) {
     if (element >= from.wanted()) {
@@ -82,14 +84,15 @@ __global__ void __launch_bounds__(kBackwardThreads)
     }
   }
   const int64_t width = from.width.divisor();
+  const int64_t terms = element < from.wanted() ? from.splits * width : 0;
 
   double total[1] = {};
-  for (int64_t i = threadIdx.x; i < from.splits * width; i += blockDim.x) {
+  for (int64_t i = threadIdx.x / elements; i < terms; i += threads) {
     const auto [split, place] = from.width.divide(i);
     total[0] += from.sums[split * from.columns + element * width + place];
   }
-  reduce_block<kBackwardThreads>(total, 1, blockDim.x);
-  if (threadIdx.x == 0) {
+  reduce_block<kBackwardThreads>(total, static_cast<int>(elements), static_cast<int>(threads));
+  if (threadIdx.x < elements && terms > 0) {
     const double factor = from.factors == nullptr ? 1.0 : double{from.factors[element]};
     if (from.grad != nullptr) {
       from.grad[element] = narrow<param_t>(total[0] * factor);

@@ -15,12 +15,12 @@ struct ElementwiseTensors {
   int64_t numel;
 };
 
-/// Accesses of N elements. A thread has all its loads in flight before it computes.
-template <typename scalar_t, int N, typename Op>
+/// kUnroll accesses of N elements to a thread, which has all its loads in flight before it
+/// computes.
+template <typename scalar_t, int N, int kUnroll, typename Op>
 __device__ void compute_packs(const ElementwiseTensors<Op::kInputs>& tensors, int64_t length,
                               const Op& op) {
   using Access = Pack<scalar_t, N>;
-  constexpr int kUnroll = unroll(N * Op::kInputs);
   const int64_t first = int64_t{blockIdx.x} * (kElementwiseThreads * kUnroll) + threadIdx.x;
 
   Access packs[kUnroll][Op::kInputs];
@@ -67,10 +67,10 @@ __device__ void compute_rest(const ElementwiseTensors<Op::kInputs>& tensors, int
 ///
 /// It is also asked for elements that do not exist, of which it gets zeros. `length` is that of the
 /// tensors in accesses: their last numel - length * N elements are computed apart.
-template <typename scalar_t, typename Op, int N>
+template <typename scalar_t, typename Op, int N, int kUnroll>
 __global__ void __launch_bounds__(kElementwiseThreads, Op::kBlocks)
     elementwise_kernel(ElementwiseTensors<Op::kInputs> tensors, int64_t length, Op op) {
-  compute_packs<scalar_t, N>(tensors, length, op);
+  compute_packs<scalar_t, N, kUnroll>(tensors, length, op);
   if (N > 1 && blockIdx.x == 0) {
     compute_rest<scalar_t>(tensors, length * N, op);
   }
@@ -79,10 +79,18 @@ __global__ void __launch_bounds__(kElementwiseThreads, Op::kBlocks)
 template <typename scalar_t, int N, typename Op, typename Launch>
 void launch_elementwise_packs(const ElementwiseTensors<Op::kInputs>& tensors, const Op& op,
                               Launch& launch) {
-  constexpr int64_t kBlock = kElementwiseThreads * unroll(N * Op::kInputs) * N;
-  static_assert(kBlock <= kMostElementsOfBlock);
-  launch(elementwise_kernel<scalar_t, Op, N>, ceil_divide(tensors.numel, kBlock),
-         kElementwiseThreads, tensors, tensors.numel / N, op);
+  constexpr int kUnroll = unroll(N * Op::kInputs);
+  constexpr int64_t kOfThreads = kElementwiseThreads * N;  // elements that take one access each
+  static_assert(kUnroll * kOfThreads <= kMostElementsOfBlock);
+  const auto start = [&](auto kernel, int64_t block) {
+    launch(kernel, ceil_divide(tensors.numel, block), kElementwiseThreads, tensors,
+           tensors.numel / N, op);
+  };
+  if (ceil_divide(tensors.numel, kUnroll * kOfThreads) <= kFewBlocks) {
+    start(elementwise_kernel<scalar_t, Op, N, 1>, kOfThreads);
+  } else {
+    start(elementwise_kernel<scalar_t, Op, N, kUnroll>, kUnroll * kOfThreads);
+  }
 }
 
 /// With accesses of kMost elements where the tensors lie so that they can be made.

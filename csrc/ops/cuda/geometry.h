@@ -23,6 +23,10 @@ constexpr int kBackwardThreads = 256;
 /// elements, which take registers and code.
 MPELU_HOST_DEVICE constexpr int unroll(int64_t elements) { return elements > 4 ? 2 : 4; }
 
+/// Fewer blocks of an elementwise kernel do not fill the largest device: a tensor that would be cut
+/// into so few has its threads take one access each.
+constexpr int64_t kFewBlocks = 1024;
+
 /// The most that a block of an elementwise kernel takes, whatever its accesses and tensors.
 constexpr int64_t kMostElementsOfBlock = kElementwiseThreads * 16;
 
@@ -70,10 +74,11 @@ struct BackwardPlan {
   int64_t sums() const { return columns * splits; }
 };
 
-/// Threads of a block whose threads share `length` items, one at a time: a power of two.
-inline int block_threads(int64_t length) {
-  return static_cast<int>(std::bit_ceil(
-      static_cast<uint64_t>(std::clamp(length, int64_t{32}, int64_t{kBackwardThreads}))));
+/// How many threads share `length` items, one at a time: a power of two, from `fewest` to a
+/// block's.
+inline int threads_for(int64_t length, int64_t fewest) {
+  return static_cast<int>(
+      std::bit_ceil(static_cast<uint64_t>(std::clamp(length, fewest, int64_t{kBackwardThreads}))));
 }
 
 namespace detail {
@@ -93,7 +98,7 @@ inline BackwardPlan plan_rows(const Layout& layout, int64_t elements_per_access)
   BackwardPlan plan{};
   plan.reduction = BackwardPlan::Reduction::Rows;
   plan.elements_per_access = elements_per_access;
-  plan.threads = block_threads(length);
+  plan.threads = threads_for(length, 32);
   plan.width = 1;
   plan.tiles = layout.channels;
   plan.columns = layout.channels;

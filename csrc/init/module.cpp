@@ -6,6 +6,7 @@
 #include <torch/nn/init.h>
 #include <torch/nn/modules.h>
 
+#include "init/checks.h"
 #include "mpelu/init.h"
 #include "mpelu/nn.h"
 #include "nn/is_any_of.h"
@@ -133,8 +134,8 @@ void taylor_init_(Module& module, std::optional<double> alpha, std::optional<dou
   TORCH_CHECK_VALUE(alpha.has_value() == beta.has_value(), "alpha and beta go together, got ",
                     alpha ? "alpha" : "beta", " alone");
   if (alpha) {
-    TORCH_CHECK_VALUE(std::isfinite(*alpha), "alpha must be finite, got ", *alpha);
-    TORCH_CHECK_VALUE(std::isfinite(*beta), "beta must be finite, got ", *beta);
+    check_finite("alpha", *alpha);
+    check_finite("beta", *beta);
   }
   std::vector<Layer> layers;
   flatten(module, "", layers);
@@ -146,8 +147,7 @@ void taylor_init_(Module& module, std::optional<double> alpha, std::optional<dou
       continue;
     }
     if (const auto slope = following_slope(layers, i)) {
-      TORCH_CHECK_VALUE(std::isfinite(*slope), "the slope of the activation after '",
-                        layers[i].name, "' must be finite, got ", *slope);
+      check_finite("the slope of the activation after '" + layers[i].name + "'", *slope);
       targets.push_back({layers[i].module, *slope, 1.0});
     } else if (alpha) {
       targets.push_back({layers[i].module, *alpha, *beta});

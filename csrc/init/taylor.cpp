@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/util/accumulate.h>
 
+#include "init/checks.h"
 #include "mpelu/init.h"
 
 namespace mpelu::init {
@@ -56,8 +57,8 @@ double calculate_fan(at::IntArrayRef weight_shape, FanMode mode) {
 
 double taylor_std(double n, double alpha, double beta) {
   TORCH_CHECK_VALUE(n > 0, "n must be > 0, got ", n);
-  TORCH_CHECK_VALUE(std::isfinite(alpha), "alpha must be finite, got ", alpha);
-  TORCH_CHECK_VALUE(std::isfinite(beta), "beta must be finite, got ", beta);
+  check_finite("alpha", alpha);
+  check_finite("beta", beta);
   const double slope = alpha * beta;
   return std::sqrt(2 / (n * (1 + slope * slope)));
 }

@@ -51,6 +51,40 @@ void check_not_written(const char* op, const at::Tensor& input, const at::Tensor
               " in other memory than input, which is written; clone() it first");
 }
 
+/// grad_output must have the shape, dtype and device of input.
+void check_grad_output(const char* op, const at::Tensor& grad_output, const at::Tensor& input,
+                       const char* input_name = "input") {
+  TORCH_CHECK(grad_output.layout() == at::kStrided, op,
+              ": expected grad_output to be a strided tensor, got layout ", grad_output.layout());
+  TORCH_CHECK(grad_output.sym_sizes() == input.sym_sizes(), op,
+              ": expected grad_output to have the shape of ", input_name, ", ", input.sym_sizes(),
+              ", got ", grad_output.sym_sizes());
+  TORCH_CHECK(grad_output.scalar_type() == input.scalar_type(), op,
+              ": expected grad_output to have the dtype of ", input_name, ", ", input.scalar_type(),
+              ", got ", grad_output.scalar_type());
+  TORCH_CHECK(grad_output.device() == input.device(), op,
+              ": expected grad_output on the device of ", input_name, ", ", input.device(),
+              ", got ", grad_output.device());
+}
+
+/// A tensor to be written in place must not have two elements at one address.
+void check_inplace(const char* op, const at::Tensor& input) {
+  TORCH_CHECK(
+      at::has_internal_overlap(input) != at::MemOverlap::Yes, op,
+      ": expected input without elements that share memory, got an expanded tensor of shape ",
+      input.sym_sizes(), " and strides ", input.sym_strides(), "; clone() it first");
+}
+
+/// Nor may a parameter lie in the memory that is written.
+void check_inplace(const char* op, const at::Tensor& input, const at::Tensor& alpha,
+                   const OptionalTensor& beta) {
+  check_inplace(op, input);
+  check_not_written(op, input, alpha, "alpha");
+  if (beta.has_value()) {
+    check_not_written(op, input, *beta, "beta");
+  }
+}
+
 /// dim counted from the front; of fewer than two dimensions, the channels are dim 0.
 int64_t wrapped_dim(const char* op, const at::Tensor& input, int64_t dim) {
   // Fewer than two dimensions: the default, 1, still means the channels.
@@ -83,21 +117,6 @@ int64_t check_parameters(const char* op, const at::Tensor& input, const at::Tens
     check_parameter(op, input, *beta, "beta", channel_dim);
   }
   return channel_dim;
-}
-
-void check_grad_output(const char* op, const at::Tensor& grad_output, const at::Tensor& input,
-                       const char* input_name) {
-  TORCH_CHECK(grad_output.layout() == at::kStrided, op,
-              ": expected grad_output to be a strided tensor, got layout ", grad_output.layout());
-  TORCH_CHECK(grad_output.sym_sizes() == input.sym_sizes(), op,
-              ": expected grad_output to have the shape of ", input_name, ", ", input.sym_sizes(),
-              ", got ", grad_output.sym_sizes());
-  TORCH_CHECK(grad_output.scalar_type() == input.scalar_type(), op,
-              ": expected grad_output to have the dtype of ", input_name, ", ", input.scalar_type(),
-              ", got ", grad_output.scalar_type());
-  TORCH_CHECK(grad_output.device() == input.device(), op,
-              ": expected grad_output on the device of ", input_name, ", ", input.device(),
-              ", got ", grad_output.device());
 }
 
 void check_batch_norm(const char* op, const at::Tensor& input, const OptionalTensor& weight,
@@ -134,20 +153,18 @@ void check_batch_norm_backward(const char* op, const at::Tensor& grad_output,
   check_grad_output(op, grad_output, input);
 }
 
-void check_inplace(const char* op, const at::Tensor& input) {
-  TORCH_CHECK(
-      at::has_internal_overlap(input) != at::MemOverlap::Yes, op,
-      ": expected input without elements that share memory, got an expanded tensor of shape ",
-      input.sym_sizes(), " and strides ", input.sym_strides(), "; clone() it first");
+int64_t check_mpelu_inplace(const at::Tensor& input, const at::Tensor& alpha,
+                            const OptionalTensor& beta, int64_t dim) {
+  const int64_t channel_dim = check_parameters("mpelu_", input, alpha, beta, dim);
+  check_inplace("mpelu_", input, alpha, beta);
+  return channel_dim;
 }
 
-void check_inplace(const char* op, const at::Tensor& input, const at::Tensor& alpha,
-                   const OptionalTensor& beta) {
-  check_inplace(op, input);
-  check_not_written(op, input, alpha, "alpha");
-  if (beta.has_value()) {
-    check_not_written(op, input, *beta, "beta");
-  }
+int64_t check_mpelu_backward(const at::Tensor& grad_output, const at::Tensor& input,
+                             const at::Tensor& alpha, const OptionalTensor& beta, int64_t dim) {
+  const int64_t channel_dim = check_parameters("mpelu_backward", input, alpha, beta, dim);
+  check_grad_output("mpelu_backward", grad_output, input);
+  return channel_dim;
 }
 
 void check_elu_alpha_not_negative(const char* op, double alpha) {

@@ -32,16 +32,13 @@ void check_batch_norm_backward(const char* op, const at::Tensor& grad_output,
                                const at::Tensor& save_invstd, const at::Tensor& alpha,
                                const OptionalTensor& beta);
 
-/// grad_output must have the shape, dtype and device of input.
-void check_grad_output(const char* op, const at::Tensor& grad_output, const at::Tensor& input,
-                       const char* input_name = "input");
+/// What mpelu_ asks of its arguments. Returns what check_parameters does.
+int64_t check_mpelu_inplace(const at::Tensor& input, const at::Tensor& alpha,
+                            const OptionalTensor& beta, int64_t dim);
 
-/// A tensor to be written in place must not have two elements at one address.
-void check_inplace(const char* op, const at::Tensor& input);
-
-/// Nor may a parameter lie in the memory that is written.
-void check_inplace(const char* op, const at::Tensor& input, const at::Tensor& alpha,
-                   const OptionalTensor& beta);
+/// What mpelu_backward does.
+int64_t check_mpelu_backward(const at::Tensor& grad_output, const at::Tensor& input,
+                             const at::Tensor& alpha, const OptionalTensor& beta, int64_t dim);
 
 /// ELU's gradient can be told from its output only where alpha >= 0.
 void check_elu_alpha_not_negative(const char* op, double alpha);

@@ -15,6 +15,14 @@ inline at::Tensor dense(const at::Tensor& tensor) {
   return tensor.is_non_overlapping_and_dense() ? tensor : at::empty_like(tensor).copy_(tensor);
 }
 
+/// Calls write(x) for a dense x that has input's elements; input then has what was written there.
+template <typename Write>
+at::Tensor& write_dense(at::Tensor& input, const Write& write) {
+  const auto x = dense(input);
+  write(x);
+  return x.is_same(input) ? input : input.copy_(x);
+}
+
 /// tensor with its elements in the order in which they lie in reference, which is dense.
 inline at::Tensor dense_as(const at::Tensor& tensor, const at::Tensor& reference) {
   return tensor.strides() == reference.strides() ? tensor : at::empty_like(reference).copy_(tensor);

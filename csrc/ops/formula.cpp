@@ -98,8 +98,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward(const at::Tensor& 
                                                               const at::Tensor& alpha,
                                                               const OptionalTensor& beta,
                                                               int64_t dim) {
-  const int64_t channel_dim = check_parameters("mpelu_backward", input, alpha, beta, dim);
-  check_grad_output("mpelu_backward", grad_output, input);
+  const int64_t channel_dim = check_mpelu_backward(grad_output, input, alpha, beta, dim);
   const auto g = to_opmath(grad_output, input);
   const auto x = to_opmath(input, input);
   const auto positive = x > 0;

@@ -239,7 +239,7 @@ class Unpickler {
   /// A dict or tuple in a dict is none of a state dict's tensors: None stands for it, so that
   /// nothing gets deep and no dict holds itself.
   void set_items(size_t count) {
-    auto items = pop(count);
+    const auto items = pop(count);
     check_intact(items.size() % 2 == 0 && top(1).isGenericDict());
     auto dict = top(1).toGenericDict();
     for (size_t i = 0; i < items.size(); i += 2) {

@@ -29,9 +29,7 @@ at::Tensor elu_cpu(const at::Tensor& input, double alpha) {
 
 at::Tensor& elu_cpu_(at::Tensor& input, double alpha) {
   check_elu_inplace(input, alpha);
-  const auto x = dense(input);
-  run(x, x, alpha);
-  return x.is_same(input) ? input : input.copy_(x);
+  return write_dense(input, [&](const at::Tensor& x) { run(x, x, alpha); });
 }
 
 at::Tensor elu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& input_or_output,

@@ -33,9 +33,7 @@ at::Tensor elu_cuda(const at::Tensor& input, double alpha) {
 
 at::Tensor& elu_cuda_(at::Tensor& input, double alpha) {
   check_elu_inplace(input, alpha);
-  const auto x = dense(input);
-  run(x, x, alpha);
-  return x.is_same(input) ? input : input.copy_(x);
+  return write_dense(input, [&](const at::Tensor& x) { run(x, x, alpha); });
 }
 
 at::Tensor elu_backward_cuda(const at::Tensor& grad_output, const at::Tensor& input_or_output,

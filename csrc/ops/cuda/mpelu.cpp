@@ -47,11 +47,9 @@ at::Tensor mpelu_cuda(const at::Tensor& input, const at::Tensor& alpha, const Op
 
 at::Tensor& mpelu_cuda_(at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
                         int64_t dim) {
-  const int64_t channel_dim = check_parameters("mpelu_", input, alpha, beta, dim);
-  check_inplace("mpelu_", input, alpha, beta);
-  const auto x = dense(input);
-  run("mpelu_", x, x, alpha, beta, channel_dim);
-  return x.is_same(input) ? input : input.copy_(x);
+  const int64_t channel_dim = check_mpelu_inplace(input, alpha, beta, dim);
+  return write_dense(input,
+                     [&](const at::Tensor& x) { run("mpelu_", x, x, alpha, beta, channel_dim); });
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cuda(const at::Tensor& grad_output,
@@ -59,8 +57,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cuda(const at::Ten
                                                                    const at::Tensor& alpha,
                                                                    const OptionalTensor& beta,
                                                                    int64_t dim) {
-  const int64_t channel_dim = check_parameters("mpelu_backward", input, alpha, beta, dim);
-  check_grad_output("mpelu_backward", grad_output, input);
+  const int64_t channel_dim = check_mpelu_backward(grad_output, input, alpha, beta, dim);
   const auto x = dense(input);
   const auto g = dense_as(grad_output, x);
   auto grad_input = at::empty_like(x);

@@ -15,8 +15,7 @@ at::Tensor mpelu_meta(const at::Tensor& input, const at::Tensor& alpha, const Op
 
 at::Tensor& mpelu_meta_(at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
                         int64_t dim) {
-  check_parameters("mpelu_", input, alpha, beta, dim);
-  check_inplace("mpelu_", input, alpha, beta);
+  check_mpelu_inplace(input, alpha, beta, dim);
   return input;
 }
 
@@ -25,8 +24,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_meta(const at::Ten
                                                                    const at::Tensor& alpha,
                                                                    const OptionalTensor& beta,
                                                                    int64_t dim) {
-  check_parameters("mpelu_backward", input, alpha, beta, dim);
-  check_grad_output("mpelu_backward", grad_output, input);
+  check_mpelu_backward(grad_output, input, alpha, beta, dim);
   return {at::empty_like(input), at::empty_like(alpha),
           beta ? at::empty_like(*beta) : at::empty({0}, alpha.options())};
 }

@@ -23,6 +23,8 @@ struct Channels {
         count(layout.channels, layout.numel() + kMostElementsOfBlock) {}
 };
 
+constexpr unsigned kWholeWarp = 0xffffffff;
+
 /// As with_parameter_range, but in double precision, where both formulas take too many registers,
 /// the one for growing parameters has to do for all.
 template <typename scalar_t, typename Channel, typename Body>
@@ -35,7 +37,7 @@ __device__ void with_elementwise_range(const Channel& channel, const Body& body)
 }
 
 /// Calls f(i, view[channel of element index + i], range) for i = 0, ..., N - 1, where the range is
-/// a constant that has the channel's parameters.
+/// a constant that has the channel's parameters. For whole warps: all their threads are here.
 template <typename scalar_t, int N, typename View, typename Function>
 __device__ void for_each_neighbour(int64_t index, const Channels& channels, const View& view,
                                    const Function& f) {
@@ -49,7 +51,8 @@ __device__ void for_each_neighbour(int64_t index, const Channels& channels, cons
     left = inner - column;
   }
   if constexpr (N > 1) {
-    if (left < N) {
+    // A warp whose threads went both ways would take the time of both.
+    if (__any_sync(kWholeWarp, left < N)) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
         const auto channel = view[index_of_channel];

@@ -21,9 +21,14 @@ endif()
 # GCC warns of its own AVX-512 header (PR105593), and notes that vectors are passed as since GCC 4.6.
 set(quiet -Wno-uninitialized -Wno-maybe-uninitialized -Wno-psabi)
 
+# The formulas say where they multiply and add in one rounding. A compiler that did so elsewhere, as
+# it sees fit in each place where they are inlined, would make one sum differ between two loops.
+set(contract -ffp-contract=off)
+
 foreach(capability IN LISTS MPELU_CPU_CAPABILITIES)
   add_library(mpelu_cpu_${capability} INTERFACE)
-  target_compile_options(mpelu_cpu_${capability} INTERFACE ${flags_${capability}} ${quiet})
+  target_compile_options(
+    mpelu_cpu_${capability} INTERFACE ${flags_${capability}} ${contract} ${quiet})
   target_compile_definitions(
     mpelu_cpu_${capability} INTERFACE CPU_CAPABILITY=${capability} CPU_CAPABILITY_${capability})
 endforeach()

@@ -113,9 +113,9 @@ MPELU_HOST_DEVICE void exponentials(V x, const Channel<V>& channel, V& m, V& e) 
     V scale;
     V r;
     const V h = decay(channel.rate.times(x, error), scale, r);
-    const V p = R::multiply_add(r * r, h, r);
-    m = R::multiply_add(scale, p, scale - V(typename R::Scalar(1)));
-    e = R::multiply_add(scale, p, scale);
+    const V rest = scale * R::multiply_add(r * r, h, r);
+    m = rest + (scale - V(typename R::Scalar(1)));
+    e = rest + scale;
   }
 }
 

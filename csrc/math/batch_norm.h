@@ -54,16 +54,19 @@ MPELU_HOST_DEVICE V backward(V grad_output, V x, const BatchNorm<V>& channel,
 template <typename V>
 struct InputGradient {
   V mean;
-  /// The means over the channel of what went to its sums, times scale: grad, grad_x / (var + eps).
-  V mean_grad;
-  V mean_grad_x;
+  V scale;
+  /// The means over the channel of what went to its sums, grad and grad_x / (var + eps), times
+  /// -scale.
+  V offset;
+  V slope;
 };
 
-/// The gradient with respect to x, through the statistics too, from that with respect to u times
-/// scale.
+/// The gradient with respect to x, through the statistics too, from that with respect to u.
 template <typename V>
-MPELU_HOST_DEVICE V input_gradient(V scaled_grad, V x, const InputGradient<V>& channel) {
-  return scaled_grad - channel.mean_grad - (x - channel.mean) * channel.mean_grad_x;
+MPELU_HOST_DEVICE V input_gradient(V grad, V x, const InputGradient<V>& channel) {
+  using R = Real<V>;
+  return R::multiply_add(grad, channel.scale,
+                         R::multiply_add(x - channel.mean, channel.slope, channel.offset));
 }
 
 }  // namespace mpelu::math

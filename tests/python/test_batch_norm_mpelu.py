@@ -269,25 +269,32 @@ def test_gradients_survive_a_variance_near_the_limits_of_float32(scale, device):
     torch.testing.assert_close(actual, gradient(x), rtol=1e-4, atol=1e-5)
 
 
-def test_variance_survives_a_mean_far_from_zero(device):
+@pytest.mark.parametrize("channels", [8, 35], ids=["at once", "by parts"])
+def test_variance_survives_a_mean_far_from_zero(channels, device):
     # E[x^2] - E[x]^2 in float32 has no digit left of a variance 10^-10 times the squared mean.
-    x = (torch.randn(64, 8, 9, 9, dtype=torch.float64) + 1e5).float().to(device)
+    x = (torch.randn(64, channels, 9, 9, dtype=torch.float64) + 1e5).float().to(device)
     x[0] = -1e5  # and the guess of the mean is bad
-    ones = torch.ones(8, device=device)
+    ones = torch.ones(channels, device=device)
     _, mean, invstd = ops.batch_norm_mpelu(x, None, None, None, None, ones, None, True, 0.1, EPS)
     dims = (0, 2, 3)
     variance = x.double().var(dims, unbiased=False)
     torch.testing.assert_close(mean.double(), x.double().mean(dims), rtol=1e-6, atol=0)
     torch.testing.assert_close(invstd.double(), (variance + EPS).rsqrt(), rtol=1e-6, atol=0)
-    constant = torch.full((4, 8, 3, 3), 1234.5, device=device)
+    constant = torch.full((4, channels, 3, 3), 1234.5, device=device)
     output = ops.batch_norm_mpelu(constant, None, None, None, None, ones, None, True, 0.1, EPS)[0]
     assert output.eq(0).all()
 
 
-@pytest.mark.parametrize("shape", [(64, 32, 5, 5), (20, 33, 40, 50), (70, 3, 149), (3000, 64)])
-def test_equal_to_the_bit_for_any_number_of_threads(shape):
-    a = make_arguments(shape).to(torch.float32)
-    grad_output = torch.randn(shape)
+# As a whole: columns, rows, and channels last; by parts: one channel each, several, of which the
+# last has less, and, written past the caches, columns that end within lines of memory.
+@pytest.mark.parametrize(
+    "shape",
+    [(64, 32, 5, 5), (70, 3, 149), (3000, 64), (20, 33, 40, 50), (8, 70, 130), (33, 1343, 7, 7)],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_equal_to_the_bit_for_any_number_of_threads(shape, dtype):
+    a = make_arguments(shape).to(dtype)
+    grad_output = torch.randn(shape, dtype=dtype)
     threads = torch.get_num_threads()
     results = []
     try:

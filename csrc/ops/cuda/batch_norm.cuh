@@ -113,8 +113,8 @@ class InputGradientView {
     __device__ bool grows() const { return batch_norm.grows(); }
   };
 
-  /// means has what math::InputGradient needs of each channel but for the scale, [2, channels];
-  /// null where the statistics do not depend on the input.
+  /// means has the means that math::InputGradient needs of each channel, [2, channels]; null where
+  /// the statistics do not depend on the input.
   InputGradientView(const BatchNormParameters& parameters, const void* means, int64_t channels)
       : batch_norm_(parameters), means_(static_cast<const V*>(means)), channels_(channels) {}
 
@@ -123,18 +123,19 @@ class InputGradientView {
     if (means_ == nullptr) {
       return {batch_norm, {}};
     }
-    return {batch_norm,
-            {batch_norm.mean, batch_norm.scale * means_[channel],
-             batch_norm.scale * means_[channels_ + channel]}};
+    const V scale = batch_norm.scale;
+    return {
+        batch_norm,
+        {batch_norm.mean, scale, -scale * means_[channel], -scale * means_[channels_ + channel]}};
   }
 
   /// Without statistics not even an infinite x takes part.
   template <math::ParameterRange kRange>
   __device__ V input_gradient(V grad_output, V x, const Channel& channel) const {
     math::BatchNormSums<V> unused{};
-    const V scaled = channel.batch_norm.scale *
-                     math::backward<kRange>(grad_output, x, channel.batch_norm, unused);
-    return means_ == nullptr ? scaled : math::input_gradient(scaled, x, channel.through_statistics);
+    const V grad = math::backward<kRange>(grad_output, x, channel.batch_norm, unused);
+    return means_ == nullptr ? channel.batch_norm.scale * grad
+                             : math::input_gradient(grad, x, channel.through_statistics);
   }
 
  private:

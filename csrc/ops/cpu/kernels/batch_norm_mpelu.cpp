@@ -2,66 +2,24 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <type_traits>
 #include <vector>
 
+#include "ops/cpu/kernels/batch_norm_lanes.h"
 #include "ops/cpu/kernels/map_forward.h"
 #include "ops/cpu/kernels/stubs.h"
+#include "ops/cpu/kernels/two_passes.h"
 
 // The forward passes over the input twice, for its statistics and for the output. The backward has
-// a pass for its sums and for the gradient of the input as if the statistics did not depend on it,
-// and one for what comes through them. Where the layout lets them, both passes go over a few
-// channels at a time, so that the second finds in the cache what the first has left there. Between
-// the two the gradient is rounded to the input's dtype, as it is between a batch norm and its
-// activation.
+// a pass for its sums and for the gradient of the normalised input, and one for that of the input,
+// which depends on the sums. Where the layout lets them, both passes go over a few channels at a
+// time, so that the second finds in the cache what the first has left there. The second pass of the
+// backward is that of the memory and the first that of the arithmetic: they go together, one over
+// some channels and the other over the next. Between the two the gradient is rounded to the input's
+// dtype, as it is between a batch norm and its activation.
 namespace mpelu::cpu {
 namespace {
-
-/// A number about which a channel's elements are summed up.
-template <typename T>
-struct CenterLane {
-  using Scalar = T;
-  using V = at::vec::Vectorized<T>;
-
-  std::array<T, 1> fields() const { return {center}; }
-  static V channel(const std::array<V, 1>& fields) { return fields[0]; }
-
-  T center;
-};
-
-template <typename T>
-struct BatchNormLane {
-  using Scalar = T;
-  using V = at::vec::Vectorized<T>;
-
-  std::array<T, 6> fields() const {
-    return {mean, scale, bias, activation.alpha, activation.beta, activation.lowest};
-  }
-  bool grows() const { return activation.grows(); }
-  static math::BatchNorm<V> channel(const std::array<V, 6>& fields) {
-    return {fields[0], fields[1], fields[2], {fields[3], {fields[4], fields[5]}}};
-  }
-
-  T mean;
-  T scale;
-  T bias;
-  math::Lane<T> activation;
-};
-
-/// What the second pass of the backward needs of a channel.
-template <typename T>
-struct InputGradientLane {
-  using Scalar = T;
-  using V = at::vec::Vectorized<T>;
-
-  std::array<T, 3> fields() const { return {mean, mean_grad, mean_grad_x}; }
-  static math::InputGradient<V> channel(const std::array<V, 3>& fields) {
-    return {fields[0], fields[1], fields[2]};
-  }
-
-  T mean;
-  T mean_grad;
-  T mean_grad_x;
-};
 
 /// The vector's valid elements, and `other`'s in the lanes after them.
 template <typename V>
@@ -90,42 +48,26 @@ std::vector<CenterLane<T>> guess_means(const scalar_t* input, const Layout& layo
   return centers;
 }
 
+/// Adds a vector's valid elements and their squares to the sums, about the channel's center.
+template <typename V>
+MPELU_ALWAYS_INLINE inline void add_about(const V& center, const V& x, int64_t valid,
+                                          SumArray<V, 2>& sums) {
+  const V difference = or_else(x - center, valid, V(0));
+  sums[0] = sums[0] + difference;
+  sums[1] = at::vec::fmadd(difference, difference, sums[1]);
+}
+
 template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
 ChannelTotals<2> sums_about(const std::vector<CenterLane<T>>& centers, const scalar_t* input,
                             const Layout& layout) {
   using V = at::vec::Vectorized<T>;
   return sum_runs<2, scalar_t>(
-      layout, centers, {Inputs::kAhead, Outputs::kInCache},
+      layout, centers, Outputs::kInCache,
       [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
         sum_span(run, run.of(input), visit,
-                 [](const V& x, int64_t valid, const V& center, auto& sums) MPELU_ALWAYS_INLINE {
-                   const V difference = or_else(x - center, valid, V(T(0)));
-                   sums[0] = sums[0] + difference;
-                   sums[1] = at::vec::fmadd(difference, difference, sums[1]);
-                 });
+                 [](const V& x, int64_t valid, const V& center, auto& sums)
+                     MPELU_ALWAYS_INLINE { add_about(center, x, valid, sums); });
       });
-}
-
-/// Mean and variance from sums about a number near the mean: about 0, the variance of elements that
-/// lie far from it would be lost to rounding. A guess that is not near makes for a second round,
-/// about the mean that the first one found.
-template <typename scalar_t>
-void statistics(double* mean, double* variance, const scalar_t* input, const Layout& layout) {
-  using T = at::opmath_type<scalar_t>;
-  auto centers = guess_means(input, layout);
-  const auto count = static_cast<double>(layout.outer * layout.inner);
-  bool are_near = false;
-  for (int round = 0; round < 2 && !are_near; ++round) {
-    const auto totals = sums_about(centers, input, layout);
-    are_near = true;
-    for (int64_t c = 0; c < layout.channels; ++c) {
-      const double offset = totals[c][0] / count;
-      mean[c] = static_cast<double>(centers[c].center) + offset;
-      variance[c] = std::max(totals[c][1] / count - offset * offset, 0.0);
-      are_near = are_near && !(offset * offset > kNear * kNear * variance[c]);
-      centers[c].center = static_cast<T>(mean[c]);
-    }
-  }
 }
 
 /// The parameters of `channels` channels from the first on.
@@ -143,75 +85,151 @@ std::vector<BatchNormLane<T>> make_lanes(const BatchNormParameters& parameters, 
   return lanes;
 }
 
+/// The forward where the statistics are those of the input.
+template <typename scalar_t>
+class ForwardPasses {
+  using T = at::opmath_type<scalar_t>;
+  using V = at::vec::Vectorized<T>;
+  using Due = SecondPass<BatchNormLane<T>>;
+
+ public:
+  ForwardPasses(scalar_t* output, const scalar_t* input, const BatchNormParameters& parameters,
+                double* variance, double eps, const Layout& layout)
+      : output_(output),
+        input_(input),
+        parameters_(parameters),
+        variance_(variance),
+        eps_(eps),
+        count_(static_cast<double>(layout.outer * layout.inner)),
+        outputs_(outputs_for(output, input, layout)) {}
+
+  Due first(const Parts::Unit& part) const {
+    const auto centers = guess_means(input_ + part.offset, part.layout);
+    return settle(part, centers, sums_about(centers, input_ + part.offset, part.layout));
+  }
+
+  void second(const Due& due) const {
+    map_forward<Precision::kRounded>(output_ + due.part.offset, input_ + due.part.offset, due.lanes,
+                                     outputs_, due.part.layout);
+  }
+
+  Due both(const Due& due, const Parts::Unit& part) const {
+    const auto centers = guess_means(input_ + part.offset, part.layout);
+    const auto lanes = pair_up(centers, due.lanes);
+    const auto totals =
+        with_parameter_range(due.lanes, [&]<ParameterRange kRange>(RangeConstant<kRange>) {
+          return sum_rows<2, scalar_t>(
+              part.layout, lanes, outputs_,
+              [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
+                relay_span(
+                    run, run.of(output_ + due.part.offset), run.of(input_ + due.part.offset),
+                    run.of(input_ + part.offset), visit,
+                    [](const V& x, int64_t valid, const auto& channel, auto& sums)
+                        MPELU_ALWAYS_INLINE { add_about(channel.first, x, valid, sums); },
+                    [](const V& x, const auto& channel, auto& /*sums*/) MPELU_ALWAYS_INLINE {
+                      return math::forward<kRange, Precision::kRounded>(x, channel.second);
+                    });
+              });
+        });
+    return settle(part, centers, totals);
+  }
+
+ private:
+  /// Mean and variance from sums about a number near the mean: about 0, the variance of elements
+  /// that lie far from it would be lost to rounding. Centers that are not near make for another
+  /// round, about the means that the first one found.
+  Due settle(const Parts::Unit& part, const std::vector<CenterLane<T>>& centers,
+             const ChannelTotals<2>& totals) const {
+    if (!take_statistics(part, centers, totals)) {
+      auto means = centers;
+      for (size_t i = 0; i < means.size(); ++i) {
+        means[i].center = static_cast<T>(parameters_.mean[part.channel + i]);
+      }
+      take_statistics(part, means, sums_about(means, input_ + part.offset, part.layout));
+    }
+    return {part, make_lanes<T>(parameters_, part.channel, part.layout.channels)};
+  }
+
+  /// Whether all centers were near enough.
+  bool take_statistics(const Parts::Unit& part, const std::vector<CenterLane<T>>& centers,
+                       const ChannelTotals<2>& totals) const {
+    bool are_near = true;
+    for (size_t i = 0; i < centers.size(); ++i) {
+      const auto c = part.channel + static_cast<int64_t>(i);
+      const double offset = totals[i][0] / count_;
+      const double variance = std::max(totals[i][1] / count_ - offset * offset, 0.0);
+      parameters_.mean[c] = static_cast<double>(centers[i].center) + offset;
+      parameters_.invstd[c] = 1 / std::sqrt(variance + eps_);
+      variance_[c] = variance;
+      are_near = are_near && !(offset * offset > kNear * kNear * variance);
+    }
+    return are_near;
+  }
+
+  scalar_t* output_;
+  const scalar_t* input_;
+  const BatchNormParameters& parameters_;
+  double* variance_;
+  double eps_;
+  double count_;
+  Outputs outputs_;
+};
+
 template <typename scalar_t>
 void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters& parameters,
              double* variance, double eps, const Layout& layout) {
-  using T = at::opmath_type<scalar_t>;
-  const Outputs outputs = outputs_for(output, input, layout);
   if (variance == nullptr) {
-    map_forward<Precision::kRounded>(output, input, make_lanes<T>(parameters, 0, layout.channels),
-                                     {Inputs::kAhead, outputs}, layout);
+    const auto lanes = make_lanes<at::opmath_type<scalar_t>>(parameters, 0, layout.channels);
+    map_forward<Precision::kRounded>(output, input, lanes, outputs_for(output, input, layout),
+                                     layout);
     return;
   }
-  for_each_part<scalar_t>(
-      layout, /*with_scratch=*/false,
-      [&](const Layout& part, int64_t first, scalar_t* /*scratch*/) {
-        const int64_t offset = first * layout.inner;
-        statistics(parameters.mean + first, variance + first, input + offset, part);
-        for (int64_t c = first; c < first + part.channels; ++c) {
-          parameters.invstd[c] = 1 / std::sqrt(variance[c] + eps);
-        }
-        const Inputs inputs = part.skipped > 0 ? Inputs::kOfNextPart : Inputs::kAhead;
-        map_forward<Precision::kRounded>(output + offset, input + offset,
-                                         make_lanes<T>(parameters, first, part.channels),
-                                         {inputs, outputs}, part);
-      });
+  in_two_passes<scalar_t>(Parts(layout, sizeof(scalar_t)), [&] {
+    return ForwardPasses<scalar_t>(output, input, parameters, variance, eps, layout);
+  });
 }
 
-/// The gradient of the input as if the statistics did not depend on it, and the sums of the
-/// backward.
-template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
-ChannelTotals<4> direct_gradient(scalar_t* gradient, const scalar_t* grad_output,
-                                 const scalar_t* input, const std::vector<BatchNormLane<T>>& lanes,
-                                 const Pass& pass, const Layout& layout) {
+/// Whether the first pass of the backward, and not the second, multiplies by the channel's scale:
+/// in the half types what it leaves must not overflow where the gradient of the input does not.
+template <typename scalar_t>
+constexpr bool kScalesFirst = !std::is_same_v<scalar_t, at::opmath_type<scalar_t>>;
+
+/// The gradient with respect to the normalised input of one vector, or that times scale. Adds the
+/// vector to the sums.
+template <ParameterRange kRange, bool kScale, typename V>
+MPELU_ALWAYS_INLINE inline V add_to_sums(const V& grad_output, const V& x, int64_t valid,
+                                         const math::BatchNorm<V>& channel, SumArray<V, 4>& sums) {
+  math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
+  const V grad = math::backward<kRange>(grad_output, x, channel, added);
+  sums = {or_else(added.activation.alpha, valid, sums[0]),
+          or_else(added.activation.beta, valid, sums[1]), or_else(added.grad, valid, sums[2]),
+          or_else(added.grad_x, valid, sums[3])};
+  return kScale ? channel.scale * grad : grad;
+}
+
+/// The first pass: gradient, which has only the layout's elements, becomes that with respect to the
+/// normalised input or, times scale, to the input if the statistics did not depend on it.
+template <bool kScale, typename scalar_t, typename T = at::opmath_type<scalar_t>>
+ChannelTotals<4> sums_of_backward(scalar_t* gradient, const scalar_t* grad_output,
+                                  const scalar_t* input, const std::vector<BatchNormLane<T>>& lanes,
+                                  Outputs outputs, const Layout& layout) {
   using V = at::vec::Vectorized<T>;
   return with_parameter_range(lanes, [&]<ParameterRange kRange>(RangeConstant<kRange>) {
     return sum_runs<4, scalar_t>(
-        layout, lanes, pass, [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
+        layout, lanes, outputs, [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
           map_span(run, run.without_skipped(layout).of(gradient), run.of(grad_output),
                    run.of(input), visit,
-                   [](const V& g, const V& x, int64_t valid, const auto& channel,
-                      auto& sums) MPELU_ALWAYS_INLINE {
-                     math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
-                     const V grad = channel.scale * math::backward<kRange>(g, x, channel, added);
-                     sums = {or_else(added.activation.alpha, valid, sums[0]),
-                             or_else(added.activation.beta, valid, sums[1]),
-                             or_else(added.grad, valid, sums[2]),
-                             or_else(added.grad_x, valid, sums[3])};
-                     return grad;
-                   });
+                   [](const V& g, const V& x, int64_t valid, const auto& channel, auto& sums)
+                       MPELU_ALWAYS_INLINE {
+                         return add_to_sums<kRange, kScale>(g, x, valid, channel, sums);
+                       });
         });
   });
 }
 
-/// The gradient of the input from that one.
-template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
-void input_gradient(scalar_t* grad_input, const scalar_t* gradient, const scalar_t* input,
-                    const std::vector<InputGradientLane<T>>& lanes, const Pass& pass,
-                    const Layout& layout) {
-  using V = at::vec::Vectorized<T>;
-  for_each_run<scalar_t>(
-      layout, lanes, pass, [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
-        map_span</*kPrefetchGradOutput=*/false>(
-            run, run.of(grad_input), run.without_skipped(layout).of(gradient), run.of(input), visit,
-            [](const V& grad, const V& x, int64_t /*valid*/, const auto& channel)
-                MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel); });
-      });
-}
-
 /// The gradients of the parameters of some channels, from the sums of their elements, and what
 /// those elements' own gradients need of the sums.
-template <typename T>
+template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
 std::vector<InputGradientLane<T>> finish(const BatchNormGradients& gradients,
                                          const ChannelTotals<4>& totals,
                                          const std::vector<BatchNormLane<T>>& lanes,
@@ -230,41 +248,119 @@ std::vector<InputGradientLane<T>> finish(const BatchNormGradients& gradients,
     gradients.alpha[c] = activation.alpha;
     gradients.beta[c] = activation.beta;
     const double scale = invstd * parameters.weight.at<double>(c);
-    input_gradient_lanes.push_back({lanes[i].mean, static_cast<T>(scale * grad / count),
-                                    static_cast<T>(scale * grad_x * invstd * invstd / count)});
+    input_gradient_lanes.push_back({lanes[i].mean, kScalesFirst<scalar_t> ? T(1) : lanes[i].scale,
+                                    static_cast<T>(-scale * grad / count),
+                                    static_cast<T>(-scale * grad_x * invstd * invstd / count)});
   }
   return input_gradient_lanes;
 }
+
+/// The backward where the statistics depend on the input.
+template <typename scalar_t>
+class BackwardPasses {
+  using T = at::opmath_type<scalar_t>;
+  using V = at::vec::Vectorized<T>;
+  using Due = SecondPass<InputGradientLane<T>>;
+
+ public:
+  BackwardPasses(scalar_t* grad_input, const BatchNormGradients& gradients,
+                 const scalar_t* grad_output, const scalar_t* input,
+                 const BatchNormParameters& parameters, const Parts& parts)
+      : grad_input_(grad_input),
+        gradients_(gradients),
+        grad_output_(grad_output),
+        input_(input),
+        parameters_(parameters),
+        count_(static_cast<double>(parts.layout.outer * parts.layout.inner)),
+        outputs_(outputs_for(grad_input, input, parts.layout)),
+        is_whole_(parts.count == 1) {
+    if (!is_whole_) {
+      scratch_ = std::make_unique_for_overwrite<scalar_t[]>(parts.elements_per_unit());
+    }
+    gradient_ = is_whole_ ? grad_input : scratch_.get();
+  }
+
+  Due first(const Parts::Unit& part) {
+    const auto lanes = lanes_of(part);
+    const auto totals = sums_of_backward<kScalesFirst<scalar_t>>(
+        gradient_, grad_output_ + part.offset, input_ + part.offset, lanes,
+        is_whole_ ? outputs_ : Outputs::kInCache, part.layout);
+    return {part, finish<scalar_t>(gradients_, totals, lanes, parameters_, part.channel, count_)};
+  }
+
+  void second(const Due& due) {
+    const auto& layout = due.part.layout;
+    // Of the whole tensor, it reads from the memory what the first pass has written there.
+    for_each_run<scalar_t>(
+        layout, due.lanes, is_whole_ ? Outputs::kInMemory : outputs_,
+        [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
+          map_span</*kPrefetchGradOutput=*/false>(
+              run, run.of(grad_input_ + due.part.offset),
+              run.without_skipped(layout).template of<const scalar_t>(gradient_),
+              run.of(input_ + due.part.offset), visit,
+              [](const V& grad, const V& x, int64_t /*valid*/, const auto& channel)
+                  MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel); });
+        });
+  }
+
+  Due both(const Due& due, const Parts::Unit& part) {
+    const auto lanes = lanes_of(part);
+    const auto pairs = pair_up(lanes, due.lanes);
+    const auto totals = with_parameter_range(lanes, [&]<ParameterRange kRange>(
+                                                        RangeConstant<kRange>) {
+      return sum_rows<4, scalar_t>(
+          part.layout, pairs, outputs_,
+          [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
+            relay_span(
+                run, run.of(grad_input_ + due.part.offset), run.of(input_ + due.part.offset),
+                run.without_skipped(part.layout).of(gradient_), run.of(grad_output_ + part.offset),
+                run.of(input_ + part.offset), visit,
+                [](const V& g, const V& x, int64_t valid, const auto& channel, auto& sums)
+                    MPELU_ALWAYS_INLINE {
+                      return add_to_sums<kRange, kScalesFirst<scalar_t>>(g, x, valid, channel.first,
+                                                                         sums);
+                    },
+                [](const V& grad, const V& x, const auto& channel, auto& /*sums*/)
+                    MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel.second); });
+          });
+    });
+    return {part, finish<scalar_t>(gradients_, totals, lanes, parameters_, part.channel, count_)};
+  }
+
+ private:
+  std::vector<BatchNormLane<T>> lanes_of(const Parts::Unit& part) const {
+    return make_lanes<T>(parameters_, part.channel, part.layout.channels);
+  }
+
+  scalar_t* grad_input_;
+  const BatchNormGradients& gradients_;
+  const scalar_t* grad_output_;
+  const scalar_t* input_;
+  const BatchNormParameters& parameters_;
+  double count_;
+  Outputs outputs_;
+  bool is_whole_;
+  /// What the first pass leaves to the second.
+  scalar_t* gradient_;
+  std::unique_ptr<scalar_t[]> scratch_;
+};
 
 template <typename scalar_t>
 void backward(scalar_t* grad_input, const BatchNormGradients& gradients,
               const scalar_t* grad_output, const scalar_t* input,
               const BatchNormParameters& parameters, bool training, const Layout& layout) {
-  using T = at::opmath_type<scalar_t>;
-  const Outputs outputs = outputs_for(grad_input, input, layout);
-  const auto count = static_cast<double>(layout.outer * layout.inner);
   if (!training) {
-    const auto lanes = make_lanes<T>(parameters, 0, layout.channels);
-    const auto totals =
-        direct_gradient(grad_input, grad_output, input, lanes, {Inputs::kAhead, outputs}, layout);
-    finish(gradients, totals, lanes, parameters, 0, count);
+    const auto lanes = make_lanes<at::opmath_type<scalar_t>>(parameters, 0, layout.channels);
+    const auto totals = sums_of_backward</*kScale=*/true>(
+        grad_input, grad_output, input, lanes, outputs_for(grad_input, input, layout), layout);
+    finish<scalar_t>(gradients, totals, lanes, parameters, 0,
+                     static_cast<double>(layout.outer * layout.inner));
     return;
   }
-  for_each_part<scalar_t>(
-      layout, /*with_scratch=*/true, [&](const Layout& part, int64_t first, scalar_t* scratch) {
-        const int64_t offset = first * layout.inner;
-        // Without parts, the second pass reads from the memory what the first has written there.
-        const bool is_part = scratch != nullptr;
-        scalar_t* const gradient = is_part ? scratch : grad_input;
-        const Pass first_pass{Inputs::kAhead, is_part ? Outputs::kInCache : outputs};
-        const Pass second_pass{Inputs::kAhead, is_part ? outputs : Outputs::kInMemory};
-        const auto lanes = make_lanes<T>(parameters, first, part.channels);
-        const auto totals = direct_gradient(gradient, grad_output + offset, input + offset, lanes,
-                                            first_pass, part);
-        input_gradient(grad_input + offset, gradient, input + offset,
-                       finish(gradients, totals, lanes, parameters, first, count), second_pass,
-                       part);
-      });
+  const Parts parts(layout, sizeof(scalar_t));
+  in_two_passes<scalar_t>(parts, [&] {
+    return BackwardPasses<scalar_t>(grad_input, gradients, grad_output, input, parameters, parts);
+  });
 }
 
 void forward_kernel(const at::TensorBase& output, const at::TensorBase& input,

@@ -17,9 +17,9 @@ void elu_backward(const at::TensorBase& grad_input, const at::TensorBase& grad_o
   const auto* const x = input_or_output.const_data_ptr<scalar_t>();
   const Layout layout{1, 1, input_or_output.numel()};
   const Segments segments(layout, sizeof(scalar_t));
-  const Pass pass{Inputs::kAhead, outputs_for(grad, x, layout)};
+  const Outputs outputs = outputs_for(grad, x, layout);
   for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
-    const Run<1> run = segments.run(unit, 0, unit.size, pass);
+    const Run<1> run = segments.run(unit, 0, unit.size, outputs);
     map_span(
         run, run.of(grad), run.of(g), run.of(x),
         [channel](int64_t /*i*/, const auto& element) MPELU_ALWAYS_INLINE { element(channel); },

@@ -30,7 +30,7 @@ void backward(scalar_t* grad_input, const ChannelGradients& gradients, const sca
   const auto totals =
       with_parameter_range(lanes, [&]<ParameterRange kRange>(RangeConstant<kRange>) {
         return sum_runs<2, scalar_t>(
-            layout, lanes, {Inputs::kAhead, outputs_for(grad_input, input, layout)},
+            layout, lanes, outputs_for(grad_input, input, layout),
             [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
               map_span(run, run.of(grad_input), run.of(grad_output), run.of(input), visit,
                        [](const V& g, const V& x, int64_t /*valid*/, const auto& channel,
@@ -57,8 +57,8 @@ void mpelu_kernel(const at::TensorBase& output, const at::TensorBase& input, con
     const auto* const from = input.const_data_ptr<scalar_t>();
     using T = at::opmath_type<scalar_t>;
     const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
-    map_forward<math::kPrecisionOf<scalar_t, T>>(
-        to, from, lanes, {Inputs::kAhead, outputs_for(to, from, layout)}, layout);
+    map_forward<math::kPrecisionOf<scalar_t, T>>(to, from, lanes, outputs_for(to, from, layout),
+                                                 layout);
   });
 }
 

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <memory>
 #include <numeric>
 
 #include "ops/cpu/kernels/span.h"
@@ -66,16 +65,8 @@ constexpr int64_t kLineBytes = 64;
 /// more than the memory's latency even for a pass that does little.
 constexpr int64_t kAheadBytes = 8192;
 
-/// What a pass over a tensor prefetches of its inputs: what is ahead of it or, where a cache has a
-/// part's, what the next part has in their place.
-enum class Inputs { kAhead, kOfNextPart };
-/// Where it puts its outputs.
+/// Where a pass over a tensor puts its outputs.
 enum class Outputs { kInMemory, kInCache, kPastCaches };
-
-struct Pass {
-  Inputs inputs;
-  Outputs outputs;
-};
 
 template <typename scalar_t>
 Outputs outputs_for(const scalar_t* output, const scalar_t* input, const Layout& layout) {
@@ -83,11 +74,9 @@ Outputs outputs_for(const scalar_t* output, const scalar_t* input, const Layout&
                                                                : Outputs::kInMemory;
 }
 
-/// For spans that prefetch what is so far `ahead`, in a part whose rows have so many elements.
-inline Access access_for(const Pass& pass, int64_t ahead, int64_t row) {
-  const int64_t next_part = row;  // lies beside this one
-  return {pass.inputs == Inputs::kOfNextPart ? next_part : ahead,
-          pass.outputs == Outputs::kInCache ? 0 : ahead, pass.outputs == Outputs::kPastCaches};
+/// For spans that prefetch what is so far `ahead`.
+inline Access access_for(Outputs outputs, int64_t ahead) {
+  return {ahead, outputs == Outputs::kInCache ? 0 : ahead, outputs == Outputs::kPastCaches};
 }
 
 /// Calls work(for_each_unit) on as many threads as there is work for; there for_each_unit(body)
@@ -147,13 +136,12 @@ struct Segments {
   int64_t elements_per_unit() const { return std::min(layout.inner, kSegment); }
 
   /// `size` elements of a unit from `first` on.
-  Run<1> run(const Unit& unit, int64_t first, int64_t size, const Pass& pass) const {
-    const int64_t row = layout.channels * layout.inner;
+  Run<1> run(const Unit& unit, int64_t first, int64_t size, Outputs outputs) const {
     // No less than the run itself, which may be gone through backwards.
-    const int64_t ahead = std::min(std::max(kAheadBytes / item_size, size), row);
+    const int64_t ahead = std::max(kAheadBytes / item_size, size);
     const int64_t place = unit.channel * layout.inner + unit.first + first;
-    const int64_t skipped = place + ahead < row ? 0 : layout.skipped;
-    return {unit.offset + first, 0, size, access_for(pass, ahead + skipped, row)};
+    const int64_t rows = (place + ahead) / (layout.channels * layout.inner);
+    return {unit.offset + first, 0, size, access_for(outputs, ahead + rows * layout.skipped)};
   }
 
   Layout layout;
@@ -210,21 +198,21 @@ struct Tiles {
   /// Calls body(run, column) for the rows of a tile or block, R at a time where there are so many.
   /// A run begins at that column of the tile.
   template <int R, typename Body>
-  void for_each_run(const Unit& unit, const Pass& pass, const Body& body) const {
+  void for_each_run(const Unit& unit, Outputs outputs, const Body& body) const {
     int64_t row = unit.row_begin;
     if constexpr (R > 1) {
-      TORCH_INTERNAL_ASSERT_DEBUG_ONLY(pass.outputs != Outputs::kPastCaches ||
+      TORCH_INTERNAL_ASSERT_DEBUG_ONLY(outputs != Outputs::kPastCaches ||
                                        is_large(layout, item_size));
       const int64_t whole_rows = std::min(unit.row_end, layout.numel() / columns);
       const int64_t apart = rows_apart();
-      const Access access = access_of(R, apart, pass);
+      const Access access = access_of(R, apart, outputs);
       for (; row + R * apart <= whole_rows; row += R * apart) {
         for (int64_t i = 0; i < apart; ++i) {
           call_with_rows<R>(unit, row + i, apart, access, body);
         }
       }
     }
-    const Access access = access_of(1, 1, pass);
+    const Access access = access_of(1, 1, outputs);
     for (; row < unit.row_end; ++row) {
       call_with_rows<1>(unit, row, 1, access, body);
     }
@@ -273,10 +261,10 @@ struct Tiles {
   }
 
   /// For so many rows at a time: ahead are those below in the same columns.
-  Access access_of(int64_t rows, int64_t apart, const Pass& pass) const {
+  Access access_of(int64_t rows, int64_t apart, Outputs outputs) const {
     const int64_t runs = ceil_divide(kAheadBytes / item_size, rows * width * layout.inner);
     const int64_t next = apart == 1 ? rows : 1;
-    return access_for(pass, runs * next * stride(), columns);
+    return access_for(outputs, runs * next * stride());
   }
 
   /// Where a tile that ends at this column does so in a row of the tensor that starts here.
@@ -319,35 +307,49 @@ constexpr int64_t kParts = 16;
 /// fetches together.
 constexpr int64_t kPartRunBytes = 512;
 
-/// Calls body(part, channel, scratch) for views of some channels of the tensor, from `channel` on,
-/// so few that they stay in the cache from one pass to the next. With scratch that has room for a
-/// part's elements and stays there, too; else it is null. Where the tensor cannot be cut so:
-/// body(layout, 0, nullptr).
-template <typename scalar_t, typename Body>
-void for_each_part(const Layout& layout, bool with_scratch, const Body& body) {
-  const int64_t channel_size = layout.outer * layout.inner;
-  const auto channel_bytes = static_cast<int64_t>(channel_size * sizeof(scalar_t));
-  const int64_t fitting = kCachedBytes / channel_bytes;
-  const bool may_be_one =
-      is_large(layout, sizeof(scalar_t)) && channel_bytes <= kLargestChannelBytes;
-  const int64_t size =
-      std::min(may_be_one ? std::max<int64_t>(1, fitting) : fitting, layout.channels / kParts);
-  if (size * layout.inner * static_cast<int64_t>(sizeof(scalar_t)) < kPartRunBytes) {
-    body(layout, 0, nullptr);
-    return;
-  }
-  at::parallel_for(0, ceil_divide(layout.channels, size), 1, [&](int64_t begin, int64_t end) {
-    const auto scratch =
-        with_scratch ? std::make_unique_for_overwrite<scalar_t[]>(size * channel_size) : nullptr;
+/// Views of some channels of a tensor each, so few that they stay in the cache from one pass to the
+/// next. A single one, of the whole tensor, where it cannot be cut so.
+struct Parts {
+  /// Of a tensor whose elements have so many bytes.
+  Parts(const Layout& layout, int64_t item_size)
+      : layout(layout),
+        channels(channels_of_parts(layout, item_size)),
+        count(ceil_divide(layout.channels, channels)) {}
+
+  struct Unit {
+    Layout layout;
+    int64_t channel;  // of the tensor, the first of the part's
+    int64_t offset;
+  };
+
+  /// Calls body(unit) for the units begin, ..., end - 1.
+  template <typename Body>
+  void for_each(int64_t begin, int64_t end, const Body& body) const {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t channel = i * size;
+      const int64_t channel = i * channels;
       Layout part = layout;
-      part.channels = std::min(size, layout.channels - channel);
+      part.channels = std::min(channels, layout.channels - channel);
       part.skipped = (layout.channels - part.channels) * layout.inner;
-      body(part, channel, scratch.get());
+      body(Unit{part, channel, channel * layout.inner});
     }
-  });
-}
+  }
+
+  int64_t elements_per_unit() const { return layout.outer * channels * layout.inner; }
+
+  Layout layout;
+  int64_t channels;  // of a part
+  int64_t count;
+
+ private:
+  static int64_t channels_of_parts(const Layout& layout, int64_t item_size) {
+    const int64_t channel_bytes = layout.outer * layout.inner * item_size;
+    const int64_t fitting = kCachedBytes / channel_bytes;
+    const bool may_be_one = is_large(layout, item_size) && channel_bytes <= kLargestChannelBytes;
+    const int64_t most =
+        std::min(may_be_one ? std::max<int64_t>(1, fitting) : fitting, layout.channels / kParts);
+    return most * layout.inner * item_size < kPartRunBytes ? layout.channels : most;
+  }
+};
 
 }  // namespace CPU_CAPABILITY
 }  // namespace mpelu::cpu

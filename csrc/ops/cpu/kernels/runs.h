@@ -33,12 +33,12 @@ bool has_long_rows(const Layout& layout) {
 /// Calls body(run, visit) for the runs that make up the tensor; visit(i, element) calls
 /// element(channel) for the vector at element i of the run, with its channels as lanes.
 template <typename scalar_t, typename Lane, typename Body>
-void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
+void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, Outputs outputs,
                   const Body& body) {
   if (has_long_rows<scalar_t>(layout)) {
     const Segments segments(layout, sizeof(scalar_t));
     for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
-      body(segments.run(unit, 0, unit.size, pass),
+      body(segments.run(unit, 0, unit.size, outputs),
            [channel = broadcast(lanes[unit.channel])](int64_t /*i*/, const auto& element)
                MPELU_ALWAYS_INLINE { element(channel); });
     });
@@ -48,7 +48,7 @@ void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, const Pa
       ColumnLanes<Lane> columns(lanes, layout.inner);
       for_each_unit([&](const Tiles::Unit& unit) {
         const auto channel_at = columns.from(unit.channel, unit.channels);
-        tiles.for_each_run<1>(unit, pass, [&](const auto& run, int64_t column) {
+        tiles.for_each_run<1>(unit, outputs, [&](const auto& run, int64_t column) {
           body(run, [channel_at, column](int64_t i, const auto& element)
                         MPELU_ALWAYS_INLINE { element(channel_at(column + i)); });
         });
@@ -104,7 +104,7 @@ class Totals {
 };
 
 template <size_t K, typename scalar_t, typename Lane, typename Body>
-ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
+ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, Outputs outputs,
                           const Body& body) {
   using V = typename Lane::V;
   const Segments segments(layout, sizeof(scalar_t));
@@ -119,7 +119,7 @@ ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, 
     for (int64_t first = 0; first < unit.size; first += size) {
       size = std::min(kBlock - (unit.offset + first) % kBlockAlignment, unit.size - first);
       auto block = zero_sums<V, K>();
-      auto run = segments.run(unit, first, size, pass);
+      auto run = segments.run(unit, first, size, outputs);
       run.in_order = true;
       body(run, [&](int64_t /*i*/, const auto& element)
                     MPELU_ALWAYS_INLINE { element(channel, block); });
@@ -183,7 +183,7 @@ class TileSums {
 };
 
 template <size_t K, typename scalar_t, typename Lane, typename Body>
-ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
+ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lanes, Outputs outputs,
                              const Body& body) {
   const Tiles tiles(layout, sizeof(scalar_t));
   TileSums<K> tile_sums(tiles);
@@ -196,7 +196,7 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
       channel_sums.assign(K * unit.channels, 0);
       tiles.for_each_block(unit, [&](const Tiles::Unit& block) {
         column_sums.clear(unit.channels * layout.inner);
-        tiles.for_each_run<kRowsAtATime>(block, pass, [&](const auto& run, int64_t column) {
+        tiles.for_each_run<kRowsAtATime>(block, outputs, [&](const auto& run, int64_t column) {
           body(run, [add = column_sums.adder(), channel_at, column](
                         int64_t i, const auto& element) MPELU_ALWAYS_INLINE {
             add(column + i,
@@ -216,10 +216,10 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
 /// with its channels and the sums that it is to add to. body is to be inlined: sums that it gets
 /// from a caller lie in memory, to be loaded and stored for every vector.
 template <size_t K, typename scalar_t, typename Lane, typename Body>
-ChannelTotals<K> sum_runs(const Layout& layout, const std::vector<Lane>& lanes, const Pass& pass,
+ChannelTotals<K> sum_runs(const Layout& layout, const std::vector<Lane>& lanes, Outputs outputs,
                           const Body& body) {
-  return has_long_rows<scalar_t>(layout) ? sum_rows<K, scalar_t>(layout, lanes, pass, body)
-                                         : sum_columns<K, scalar_t>(layout, lanes, pass, body);
+  return has_long_rows<scalar_t>(layout) ? sum_rows<K, scalar_t>(layout, lanes, outputs, body)
+                                         : sum_columns<K, scalar_t>(layout, lanes, outputs, body);
 }
 
 }  // namespace CPU_CAPABILITY

@@ -154,6 +154,20 @@ MPELU_ALWAYS_INLINE inline void for_each_pack(int64_t first, int64_t count, bool
   } while (part > 0);
 }
 
+/// Calls step(r, v, valid, channels...) for vector v of the pack at element i of each row.
+template <int R, typename P, typename Visit, typename Step>
+MPELU_ALWAYS_INLINE inline void for_each_vector(int64_t i, int64_t valid, const Visit& visit,
+                                                const Step& step) {
+  for (int v = 0; v < P::kVectors; ++v) {
+    const int64_t first = v * P::V::size();
+    visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
+      for (int r = 0; r < R; ++r) {
+        step(r, v, valid - first, channels...);
+      }
+    });
+  }
+}
+
 /// Whether loads would suffer from 4K aliasing: the output lies up to a page's quarter behind the
 /// input but for a multiple of 4096 bytes, as memory that is given out in sequence does for sizes
 /// that are powers of two. By the last bits of their addresses a processor takes what is read next
@@ -164,6 +178,13 @@ inline bool lies_behind(const void* output, const void* input) {
   const uintptr_t distance =
       reinterpret_cast<uintptr_t>(output) - reinterpret_cast<uintptr_t>(input);
   return distance % kPeriod != 0 && distance % kPeriod < kPeriod / 4;
+}
+
+/// Whether an output may be streamed by a pass that adds up another tensor at the same time, the
+/// same packs of it wherever the output lies.
+template <int R, typename scalar_t>
+bool may_stream(const Run<R>& run, const Rows<R, scalar_t>& output) {
+  return run.access.stream && output.before_alignment() == 0;
 }
 
 /// Writes packs_at(i, valid) to the output.
@@ -192,14 +213,11 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
              [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
                input.prefetch(i + run.access.ahead_of_inputs);
                auto x = input.load(i, valid);
-               for (int v = 0; v < P::kVectors; ++v) {
-                 const int64_t first = v * P::V::size();
-                 visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
-                   for (int r = 0; r < R; ++r) {
-                     x[r].vectors[v] = element(x[r].vectors[v], valid - first, channels...);
-                   }
-                 });
-               }
+               for_each_vector<R, P>(
+                   i, valid, visit,
+                   [&](int r, int v, int64_t count, auto&&... channels) MPELU_ALWAYS_INLINE {
+                     x[r].vectors[v] = element(x[r].vectors[v], count, channels...);
+                   });
                return x;
              });
 }
@@ -224,16 +242,76 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
         }
         const auto x = input.load(i, valid);
         auto g = grad_output.load(i, valid);
-        for (int v = 0; v < P::kVectors; ++v) {
-          const int64_t first = v * P::V::size();
-          visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
-            for (int r = 0; r < R; ++r) {
-              g[r].vectors[v] =
-                  element(g[r].vectors[v], x[r].vectors[v], valid - first, channels...);
-            }
-          });
-        }
+        for_each_vector<R, P>(
+            i, valid, visit,
+            [&](int r, int v, int64_t count, auto&&... channels) MPELU_ALWAYS_INLINE {
+              g[r].vectors[v] = element(g[r].vectors[v], x[r].vectors[v], count, channels...);
+            });
         return g;
+      });
+}
+
+/// Two passes at once, the second over an earlier input than the first: output =
+/// second(earlier_input), and first(input), which keeps what it makes of it.
+template <int R, typename scalar_t, typename Visit, typename First, typename Second>
+MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scalar_t>& output,
+                                           const Rows<R, const scalar_t>& earlier_input,
+                                           const Rows<R, const scalar_t>& input, const Visit& visit,
+                                           const First& first, const Second& second) {
+  using P = Pack<scalar_t>;
+  const bool stream = may_stream(run, output);
+  for_each_pack<P>(
+      0, run.size, /*backwards=*/false, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+        const int64_t ahead = i + run.access.ahead_of_inputs;
+        input.prefetch(ahead);
+        earlier_input.prefetch(ahead);
+        const auto x = input.load(i, valid);
+        auto y = earlier_input.load(i, valid);
+        for_each_vector<R, P>(i, valid, visit,
+                              [&](int r, int v, int64_t count, auto&&... channels)
+                                  MPELU_ALWAYS_INLINE {
+                                    first(x[r].vectors[v], count, channels...);
+                                    y[r].vectors[v] = second(y[r].vectors[v], channels...);
+                                  });
+        if (!stream) {
+          output.prefetch(ahead);
+        }
+        output.store(y, i, valid, stream);
+      });
+}
+
+/// The same where the second pass needs what the first has made of the earlier input: output =
+/// second(results, earlier_input), and in their place results = first(grad_output, input).
+template <int R, typename scalar_t, typename Visit, typename First, typename Second>
+MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scalar_t>& output,
+                                           const Rows<R, const scalar_t>& earlier_input,
+                                           const Rows<R, scalar_t>& results,
+                                           const Rows<R, const scalar_t>& grad_output,
+                                           const Rows<R, const scalar_t>& input, const Visit& visit,
+                                           const First& first, const Second& second) {
+  using P = Pack<scalar_t>;
+  const bool stream = may_stream(run, output);
+  for_each_pack<P>(
+      0, run.size, /*backwards=*/false, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+        const int64_t ahead = i + run.access.ahead_of_inputs;
+        input.prefetch(ahead);
+        grad_output.prefetch(ahead);
+        earlier_input.prefetch(ahead);
+        const auto x = input.load(i, valid);
+        const auto earlier_x = earlier_input.load(i, valid);
+        auto y = results.load(i, valid);
+        auto g = grad_output.load(i, valid);
+        for_each_vector<R, P>(
+            i, valid, visit,
+            [&](int r, int v, int64_t count, auto&&... channels) MPELU_ALWAYS_INLINE {
+              y[r].vectors[v] = second(y[r].vectors[v], earlier_x[r].vectors[v], channels...);
+              g[r].vectors[v] = first(g[r].vectors[v], x[r].vectors[v], count, channels...);
+            });
+        if (!stream) {
+          output.prefetch(ahead);
+        }
+        output.store(y, i, valid, stream);
+        results.store(g, i, valid, /*stream=*/false);
       });
 }
 
@@ -246,14 +324,10 @@ MPELU_ALWAYS_INLINE inline void sum_span(const Run<R>& run, const Rows<R, const 
                    [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
                      input.prefetch(i + run.access.ahead_of_inputs);
                      const auto x = input.load(i, valid);
-                     for (int v = 0; v < P::kVectors; ++v) {
-                       const int64_t first = v * P::V::size();
-                       visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
-                         for (int r = 0; r < R; ++r) {
-                           element(x[r].vectors[v], valid - first, channels...);
-                         }
-                       });
-                     }
+                     for_each_vector<R, P>(
+                         i, valid, visit,
+                         [&](int r, int v, int64_t count, auto&&... channels)
+                             MPELU_ALWAYS_INLINE { element(x[r].vectors[v], count, channels...); });
                    });
 }
 

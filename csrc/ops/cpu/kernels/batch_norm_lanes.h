@@ -1,0 +1,102 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "math/batch_norm.h"
+#include "ops/cpu/kernels/span.h"
+
+// What the passes of a batch norm need of a channel.
+namespace mpelu::cpu {
+// Another type or function in each build of this file, as Vectorized itself is.
+inline namespace CPU_CAPABILITY {
+
+/// A number about which a channel's elements are summed up.
+template <typename T>
+struct CenterLane {
+  using Scalar = T;
+  using V = at::vec::Vectorized<T>;
+
+  std::array<T, 1> fields() const { return {center}; }
+  static V channel(const std::array<V, 1>& fields) { return fields[0]; }
+
+  T center;
+};
+
+template <typename T>
+struct BatchNormLane {
+  using Scalar = T;
+  using V = at::vec::Vectorized<T>;
+
+  std::array<T, 6> fields() const {
+    return {mean, scale, bias, activation.alpha, activation.beta, activation.lowest};
+  }
+  bool grows() const { return activation.grows(); }
+  static math::BatchNorm<V> channel(const std::array<V, 6>& fields) {
+    return {fields[0], fields[1], fields[2], {fields[3], {fields[4], fields[5]}}};
+  }
+
+  T mean;
+  T scale;
+  T bias;
+  math::Lane<T> activation;
+};
+
+/// What the second pass of the backward needs of a channel.
+template <typename T>
+struct InputGradientLane {
+  using Scalar = T;
+  using V = at::vec::Vectorized<T>;
+
+  std::array<T, 4> fields() const { return {mean, scale, offset, slope}; }
+  static math::InputGradient<V> channel(const std::array<V, 4>& fields) {
+    return {fields[0], fields[1], fields[2], fields[3]};
+  }
+
+  T mean;
+  T scale;
+  T offset;
+  T slope;
+};
+
+/// What two passes at once need, each of a channel of its own.
+template <typename First, typename Second>
+struct LanePair {
+  using Scalar = typename First::Scalar;
+  using V = typename First::V;
+
+  static constexpr size_t kOfFirst = kFields<First>;
+  static constexpr size_t kOfSecond = kFields<Second>;
+
+  std::array<Scalar, kOfFirst + kOfSecond> fields() const {
+    std::array<Scalar, kOfFirst + kOfSecond> both;
+    std::ranges::copy(second.fields(), std::ranges::copy(first.fields(), both.begin()).out);
+    return both;
+  }
+  static auto channel(const std::array<V, kOfFirst + kOfSecond>& fields) {
+    std::array<V, kOfFirst> of_first;
+    std::array<V, kOfSecond> of_second;
+    std::copy_n(fields.begin(), kOfFirst, of_first.begin());
+    std::copy_n(fields.begin() + kOfFirst, kOfSecond, of_second.begin());
+    return std::pair(First::channel(of_first), Second::channel(of_second));
+  }
+
+  First first;
+  Second second;
+};
+
+template <typename First, typename Second>
+std::vector<LanePair<First, Second>> pair_up(const std::vector<First>& first,
+                                             const std::vector<Second>& second) {
+  std::vector<LanePair<First, Second>> pairs;
+  pairs.reserve(first.size());
+  for (size_t i = 0; i < first.size(); ++i) {
+    pairs.push_back({first[i], second[i]});
+  }
+  return pairs;
+}
+
+}  // namespace CPU_CAPABILITY
+}  // namespace mpelu::cpu

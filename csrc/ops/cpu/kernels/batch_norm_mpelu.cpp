@@ -291,7 +291,7 @@ class BackwardPasses {
   void second(const Due& due) {
     const auto& layout = due.part.layout;
     // Of the whole tensor, it reads from the memory what the first pass has written there.
-    for_each_run<scalar_t>(
+    for_each_run<scalar_t, /*kRows=*/1>(
         layout, due.lanes, is_whole_ ? Outputs::kInMemory : outputs_,
         [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
           map_span</*kPrefetchGradOutput=*/false>(

@@ -55,8 +55,9 @@ constexpr int64_t kLongestVector = 32;
 /// read again while a cache has them.
 constexpr int64_t kStreamedBytes = int64_t{16} << 20;
 
+/// Of a view, whether the tensor is.
 inline bool is_large(const Layout& layout, int64_t item_size) {
-  return layout.numel() * item_size >= kStreamedBytes;
+  return (layout.numel() + layout.outer * layout.skipped) * item_size >= kStreamedBytes;
 }
 
 constexpr int64_t kLineBytes = 64;
@@ -219,6 +220,9 @@ struct Tiles {
   }
 
   int64_t elements_per_unit() const { return std::min(rows, height) * width * layout.inner; }
+
+  /// Whether what belongs to the columns may be more than the first-level cache has room for.
+  bool are_wide() const { return width * layout.inner > kTileColumns; }
 
   Layout layout;
   int64_t item_size;

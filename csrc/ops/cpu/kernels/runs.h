@@ -14,7 +14,7 @@ namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
 inline namespace CPU_CAPABILITY {
 
-/// Columns load and store their sums once for so many rows.
+/// Columns load their parameters, and load and store their sums, once for so many rows.
 constexpr int kRowsAtATime = 2;
 
 /// Shorter rows than this many packs go by columns ...
@@ -31,8 +31,9 @@ bool has_long_rows(const Layout& layout) {
 }
 
 /// Calls body(run, visit) for the runs that make up the tensor; visit(i, element) calls
-/// element(channel) for the vector at element i of the run, with its channels as lanes.
-template <typename scalar_t, typename Lane, typename Body>
+/// element(channel) for the vector at element i of the run, with its channels as lanes. A run has
+/// up to kRows rows.
+template <typename scalar_t, int kRows, typename Lane, typename Body>
 void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, Outputs outputs,
                   const Body& body) {
   if (has_long_rows<scalar_t>(layout)) {
@@ -48,10 +49,16 @@ void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, Outputs 
       ColumnLanes<Lane> columns(lanes, layout.inner);
       for_each_unit([&](const Tiles::Unit& unit) {
         const auto channel_at = columns.from(unit.channel, unit.channels);
-        tiles.for_each_run<1>(unit, outputs, [&](const auto& run, int64_t column) {
+        const auto call = [&](const auto& run, int64_t column) {
           body(run, [channel_at, column](int64_t i, const auto& element)
                         MPELU_ALWAYS_INLINE { element(channel_at(column + i)); });
-        });
+        };
+        // One row after the other streams at the least cost.
+        if (outputs == Outputs::kPastCaches && !tiles.are_wide()) {
+          tiles.for_each_run<1>(unit, outputs, call);
+        } else {
+          tiles.for_each_run<kRows>(unit, outputs, call);
+        }
       });
     });
   }

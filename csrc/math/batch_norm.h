@@ -18,6 +18,15 @@ struct BatchNorm {
   MPELU_HOST_DEVICE typename Real<V>::Mask grows() const { return activation.grows(); }
 };
 
+/// The same where only the output is asked for and the statistics are not of the input:
+/// u = x * scale + shift, where shift = bias - mean * scale.
+template <typename V>
+struct FoldedBatchNorm {
+  V scale;
+  V shift;
+  Channel<V> activation;
+};
+
 /// What elements add to the gradients of their channel's parameters, but for constant factors.
 template <typename V>
 struct BatchNormSums {
@@ -26,13 +35,21 @@ struct BatchNormSums {
   V grad_x;
 };
 
-// The mean is subtracted first: x * scale + (bias - mean * scale) takes an instruction less, and is
-// a difference of large numbers where the mean is large.
+// In training the mean is subtracted first: where it is large, x * scale and mean * scale are
+// rounded by more than may be left of their difference. Folded, as torch's batch norm always is, it
+// takes an instruction less.
 
 template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kRounded,
           typename V>
 MPELU_HOST_DEVICE V forward(V x, const BatchNorm<V>& channel) {
   const V u = Real<V>::multiply_add(x - channel.mean, channel.scale, channel.bias);
+  return forward<kRange, kPrecision>(u, channel.activation);
+}
+
+template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kRounded,
+          typename V>
+MPELU_HOST_DEVICE V forward(V x, const FoldedBatchNorm<V>& channel) {
+  const V u = Real<V>::multiply_add(x, channel.scale, channel.shift);
   return forward<kRange, kPrecision>(u, channel.activation);
 }
 

@@ -44,6 +44,24 @@ struct BatchNormLane {
   math::Lane<T> activation;
 };
 
+template <typename T>
+struct FoldedBatchNormLane {
+  using Scalar = T;
+  using V = at::vec::Vectorized<T>;
+
+  std::array<T, 5> fields() const {
+    return {scale, shift, activation.alpha, activation.beta, activation.lowest};
+  }
+  bool grows() const { return activation.grows(); }
+  static math::FoldedBatchNorm<V> channel(const std::array<V, 5>& fields) {
+    return {fields[0], fields[1], {fields[2], {fields[3], fields[4]}}};
+  }
+
+  T scale;
+  T shift;
+  math::Lane<T> activation;
+};
+
 /// What the second pass of the backward needs of a channel.
 template <typename T>
 struct InputGradientLane {

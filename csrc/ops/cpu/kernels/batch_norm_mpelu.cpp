@@ -85,6 +85,19 @@ std::vector<BatchNormLane<T>> make_lanes(const BatchNormParameters& parameters, 
   return lanes;
 }
 
+/// The same for evaluation.
+template <typename T>
+std::vector<FoldedBatchNormLane<T>> make_folded_lanes(const BatchNormParameters& parameters,
+                                                      int64_t channels) {
+  std::vector<FoldedBatchNormLane<T>> folded;
+  folded.reserve(channels);
+  for (const auto& lane : make_lanes<T>(parameters, 0, channels)) {
+    const double mean = parameters.mean[folded.size()];
+    folded.push_back({lane.scale, static_cast<T>(lane.bias - mean * lane.scale), lane.activation});
+  }
+  return folded;
+}
+
 /// The forward where the statistics are those of the input.
 template <typename scalar_t>
 class ForwardPasses {
@@ -179,7 +192,7 @@ template <typename scalar_t>
 void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters& parameters,
              double* variance, double eps, const Layout& layout) {
   if (variance == nullptr) {
-    const auto lanes = make_lanes<at::opmath_type<scalar_t>>(parameters, 0, layout.channels);
+    const auto lanes = make_folded_lanes<at::opmath_type<scalar_t>>(parameters, layout.channels);
     map_forward<Precision::kRounded>(output, input, lanes, outputs_for(output, input, layout),
                                      layout);
     return;
@@ -291,7 +304,7 @@ class BackwardPasses {
   void second(const Due& due) {
     const auto& layout = due.part.layout;
     // Of the whole tensor, it reads from the memory what the first pass has written there.
-    for_each_run<scalar_t, /*kRows=*/1>(
+    for_each_run<scalar_t>(
         layout, due.lanes, is_whole_ ? Outputs::kInMemory : outputs_,
         [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
           map_span</*kPrefetchGradOutput=*/false>(

@@ -15,7 +15,7 @@ void map_forward(scalar_t* output, const scalar_t* input, const std::vector<Lane
                  Outputs outputs, const Layout& layout) {
   using V = typename Lane::V;
   with_parameter_range(lanes, [&]<ParameterRange kRange>(RangeConstant<kRange>) {
-    for_each_run<scalar_t, kRowsAtATime>(
+    for_each_run<scalar_t>(
         layout, lanes, outputs, [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
           map_span(run, run.of(output), run.of(input), visit,
                    [](const V& x, int64_t /*valid*/, const auto& channel) MPELU_ALWAYS_INLINE {

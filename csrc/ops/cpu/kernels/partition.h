@@ -50,6 +50,10 @@ constexpr int64_t kTileElements = 65536;
 /// more than twice as many.
 constexpr int64_t kRepeatedColumns = 512;
 constexpr int64_t kLongestVector = 32;
+/// Columns load their parameters, and load and store their sums, once for so many rows, and for
+/// more where the tensor is large or its rows are far apart.
+constexpr int kRowsAtATime = 2;
+constexpr int kFarRowsAtATime = 4;
 
 /// An output of at least so many bytes is written past the caches. Smaller ones are likely to be
 /// read again while a cache has them.
@@ -139,10 +143,12 @@ struct Segments {
   /// `size` elements of a unit from `first` on.
   Run<1> run(const Unit& unit, int64_t first, int64_t size, Outputs outputs) const {
     // No less than the run itself, which may be gone through backwards.
-    const int64_t ahead = std::max(kAheadBytes / item_size, size);
-    const int64_t place = unit.channel * layout.inner + unit.first + first;
-    const int64_t rows = (place + ahead) / (layout.channels * layout.inner);
-    return {unit.offset + first, 0, size, access_for(outputs, ahead + rows * layout.skipped)};
+    int64_t ahead = std::max(kAheadBytes / item_size, size);
+    if (layout.skipped > 0) {
+      const int64_t place = unit.channel * layout.inner + unit.first + first;
+      ahead += (place + ahead) / (layout.channels * layout.inner) * layout.skipped;
+    }
+    return {unit.offset + first, 0, size, access_for(outputs, ahead)};
   }
 
   Layout layout;
@@ -196,33 +202,23 @@ struct Tiles {
     }
   }
 
-  /// Calls body(run, column) for the rows of a tile or block, R at a time where there are so many.
-  /// A run begins at that column of the tile.
-  template <int R, typename Body>
+  /// Calls body(run, column) for the rows of a tile or block, some at a time. A run begins at that
+  /// column of the tile. How many rows it has is for the tensor's sizes to say, since sums are in
+  /// their order; only what is large and written in place, which no sums are made of at the same
+  /// time, goes row by row: the memory alone sets its pace, and likes that best.
+  template <typename Body>
   void for_each_run(const Unit& unit, Outputs outputs, const Body& body) const {
-    int64_t row = unit.row_begin;
-    if constexpr (R > 1) {
-      TORCH_INTERNAL_ASSERT_DEBUG_ONLY(outputs != Outputs::kPastCaches ||
-                                       is_large(layout, item_size));
-      const int64_t whole_rows = std::min(unit.row_end, layout.numel() / columns);
-      const int64_t apart = rows_apart();
-      const Access access = access_of(R, apart, outputs);
-      for (; row + R * apart <= whole_rows; row += R * apart) {
-        for (int64_t i = 0; i < apart; ++i) {
-          call_with_rows<R>(unit, row + i, apart, access, body);
-        }
-      }
-    }
-    const Access access = access_of(1, 1, outputs);
-    for (; row < unit.row_end; ++row) {
-      call_with_rows<1>(unit, row, 1, access, body);
+    const bool is_wide = width * layout.inner > kTileColumns;
+    if (is_large(layout, item_size) && outputs == Outputs::kInMemory) {
+      for_each_run_of<1>(unit, outputs, body);
+    } else if (is_large(layout, item_size) || is_wide) {
+      for_each_run_of<kFarRowsAtATime>(unit, outputs, body);
+    } else {
+      for_each_run_of<kRowsAtATime>(unit, outputs, body);
     }
   }
 
   int64_t elements_per_unit() const { return std::min(rows, height) * width * layout.inner; }
-
-  /// Whether what belongs to the columns may be more than the first-level cache has room for.
-  bool are_wide() const { return width * layout.inner > kTileColumns; }
 
   Layout layout;
   int64_t item_size;
@@ -245,8 +241,28 @@ struct Tiles {
 
   int64_t stride() const { return columns + layout.skipped; }
 
-  /// Rows so far from each other begin at the same place of a line. That matters for what may be
-  /// streamed, which is for the tensor's size to say: the order of the sums is that of the rows.
+  /// The same with R rows at a time where there are so many, and then with one.
+  template <int R, typename Body>
+  void for_each_run_of(const Unit& unit, Outputs outputs, const Body& body) const {
+    TORCH_INTERNAL_ASSERT_DEBUG_ONLY(outputs != Outputs::kPastCaches ||
+                                     is_large(layout, item_size));
+    int64_t row = unit.row_begin;
+    const int64_t whole_rows = std::min(unit.row_end, layout.numel() / columns);
+    const int64_t apart = rows_apart();
+    const Access of_several = access_of(R, apart, outputs);
+    for (; row + R * apart <= whole_rows; row += R * apart) {
+      for (int64_t i = 0; i < apart; ++i) {
+        call_with_rows<R>(unit, row + i, apart, of_several, body);
+      }
+    }
+    const Access of_one = access_of(1, 1, outputs);
+    for (; row < unit.row_end; ++row) {
+      call_with_rows<1>(unit, row, 1, of_one, body);
+    }
+  }
+
+  /// Rows so far from each other begin at the same place of a line, which matters for what may be
+  /// streamed.
   int64_t rows_apart() const {
     const int64_t line = is_large(layout, item_size) ? kLineBytes / item_size : 1;
     return line / std::gcd(stride(), line);

@@ -14,9 +14,6 @@ namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
 inline namespace CPU_CAPABILITY {
 
-/// Columns load their parameters, and load and store their sums, once for so many rows.
-constexpr int kRowsAtATime = 2;
-
 /// Shorter rows than this many packs go by columns ...
 constexpr int64_t kRowPacks = 8;
 /// ... unless the columns' parameters would be read for no more than this many rows of them.
@@ -31,9 +28,8 @@ bool has_long_rows(const Layout& layout) {
 }
 
 /// Calls body(run, visit) for the runs that make up the tensor; visit(i, element) calls
-/// element(channel) for the vector at element i of the run, with its channels as lanes. A run has
-/// up to kRows rows.
-template <typename scalar_t, int kRows, typename Lane, typename Body>
+/// element(channel) for the vector at element i of the run, with its channels as lanes.
+template <typename scalar_t, typename Lane, typename Body>
 void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, Outputs outputs,
                   const Body& body) {
   if (has_long_rows<scalar_t>(layout)) {
@@ -49,16 +45,10 @@ void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, Outputs 
       ColumnLanes<Lane> columns(lanes, layout.inner);
       for_each_unit([&](const Tiles::Unit& unit) {
         const auto channel_at = columns.from(unit.channel, unit.channels);
-        const auto call = [&](const auto& run, int64_t column) {
+        tiles.for_each_run(unit, outputs, [&](const auto& run, int64_t column) {
           body(run, [channel_at, column](int64_t i, const auto& element)
                         MPELU_ALWAYS_INLINE { element(channel_at(column + i)); });
-        };
-        // One row after the other streams at the least cost.
-        if (outputs == Outputs::kPastCaches && !tiles.are_wide()) {
-          tiles.for_each_run<1>(unit, outputs, call);
-        } else {
-          tiles.for_each_run<kRows>(unit, outputs, call);
-        }
+        });
       });
     });
   }
@@ -203,7 +193,7 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
       channel_sums.assign(K * unit.channels, 0);
       tiles.for_each_block(unit, [&](const Tiles::Unit& block) {
         column_sums.clear(unit.channels * layout.inner);
-        tiles.for_each_run<kRowsAtATime>(block, outputs, [&](const auto& run, int64_t column) {
+        tiles.for_each_run(block, outputs, [&](const auto& run, int64_t column) {
           body(run, [add = column_sums.adder(), channel_at, column](
                         int64_t i, const auto& element) MPELU_ALWAYS_INLINE {
             add(column + i,

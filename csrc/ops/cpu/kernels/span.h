@@ -22,12 +22,8 @@ constexpr size_t kFields = std::tuple_size_v<decltype(std::declval<Lane>().field
 /// One channel in all lanes.
 template <typename Lane>
 auto broadcast(const Lane& lane) {
-  const auto fields = lane.fields();
-  std::array<typename Lane::V, kFields<Lane>> vectors;
-  for (size_t i = 0; i < fields.size(); ++i) {
-    vectors[i] = typename Lane::V(fields[i]);
-  }
-  return Lane::channel(vectors);
+  return std::apply([](auto... field) { return Lane::channel({typename Lane::V(field)...}); },
+                    lane.fields());
 }
 
 using math::ParameterRange;

@@ -120,8 +120,8 @@ struct Exponential {
 /// expm1(r) is the sum of a high part and a tail. Its rounding costs little where the other term is
 /// large or k is 0. Where k is 1 it could be a whole unit of the result, and there the other term
 /// and the high part add up exactly.
-template <typename V>
-MPELU_HOST_DEVICE Exponential<V> exponential(V x, const Rate<V>& rate) {
+template <typename V, typename RateOfV>
+MPELU_HOST_DEVICE Exponential<V> exponential(V x, const RateOfV& rate) {
   using R = Real<V>;
   using T = typename R::Scalar;
   using C = ExpConstants<T>;

@@ -33,11 +33,11 @@ template <typename scalar_t, typename T>
 constexpr Precision kPrecisionOf =
     std::is_same_v<scalar_t, T> ? Precision::kFull : Precision::kRounded;
 
-/// The parameters of one channel as the formulas use them.
-template <typename V>
+/// The parameters of one channel as the formulas use them. RateOfV is how beta is given.
+template <typename V, typename RateOfV = Rate<V>>
 struct Channel {
   V alpha;
-  Rate<V> rate;
+  RateOfV rate;
 
   /// Whether e^(beta x) grows for x < 0, or a number is NaN or alpha infinite.
   MPELU_HOST_DEVICE typename Real<V>::Mask grows() const {
@@ -47,8 +47,8 @@ struct Channel {
 
 /// f(x). A zero of x keeps its sign; alpha = 0 gives the bits of ReLU: +0, never -0, below zero.
 template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kFull,
-          typename V>
-MPELU_HOST_DEVICE V forward(V x, const Channel<V>& channel) {
+          typename V, typename RateOfV>
+MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel) {
   using R = Real<V>;
   const auto is_lower = R::negative(x);
   if constexpr (kRange == ParameterRange::kAny) {
@@ -91,8 +91,8 @@ struct Sums {
 
 /// m = expm1(beta x) and e = exp(beta x) as the gradients need them: the rounding error of beta x
 /// is carried along only where e^(beta x) grows.
-template <ParameterRange kRange, typename V>
-MPELU_HOST_DEVICE void exponentials(V x, const Channel<V>& channel, V& m, V& e) {
+template <ParameterRange kRange, typename V, typename RateOfV>
+MPELU_HOST_DEVICE void exponentials(V x, const Channel<V, RateOfV>& channel, V& m, V& e) {
   using R = Real<V>;
   if constexpr (kRange == ParameterRange::kAny) {
     const auto grows = channel.grows();
@@ -122,8 +122,9 @@ MPELU_HOST_DEVICE void exponentials(V x, const Channel<V>& channel, V& m, V& e) 
 /// The gradient of f at x with respect to x, times grad_output: for x <= 0, with m = expm1(beta x)
 /// and e = exp(beta x), alpha beta e; for x > 0, 1. Where x <= 0, grad_output * m goes to alpha's
 /// sum and grad_output * e * x to beta's.
-template <ParameterRange kRange = ParameterRange::kAny, typename V>
-MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V>& channel, Sums<V>& sums) {
+template <ParameterRange kRange = ParameterRange::kAny, typename V, typename RateOfV>
+MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V, RateOfV>& channel,
+                             Sums<V>& sums) {
   using R = Real<V>;
   V m;
   V e;

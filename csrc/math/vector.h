@@ -130,6 +130,19 @@ struct Rate<at::vec::Vectorized<T>> {
   }
 };
 
+/// beta = 1 in all lanes: nothing is multiplied, and nothing lost.
+template <typename V>
+struct UnitRate {
+  using T = typename Real<V>::Scalar;
+
+  V beta = V(T(1));
+
+  V times(const V& x, V& error) const {
+    error = V(T(0));
+    return Real<V>::at_least(x, V(ExpConstants<T>::kMin));
+  }
+};
+
 /// A channel's numbers as they are put into the lanes of vectors.
 template <typename T>
 struct Lane {
@@ -163,6 +176,20 @@ struct Lane {
     return beta == 0 ? -Limits::infinity()
                      : std::max((beta < 0 ? C::kMax : C::kMin) / beta, Limits::lowest());
   }
+};
+
+/// The same where beta = 1.
+template <typename T>
+struct UnitLane {
+  using Scalar = T;
+  using V = at::vec::Vectorized<T>;
+
+  std::array<T, 1> fields() const { return {alpha}; }
+  static Channel<V, UnitRate<V>> channel(const std::array<V, 1>& fields) { return {fields[0], {}}; }
+
+  bool grows() const { return Channel<T>{alpha, {T(1)}}.grows(); }
+
+  T alpha;
 };
 
 }  // namespace mpelu::math

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <type_traits>
@@ -20,15 +21,14 @@ using mpelu::math::Precision;
 template <typename V, ParameterRange Range, Precision kPrecision, typename T>
 T forward(T x, T alpha, T beta) {
   if constexpr (std::is_same_v<V, T>) {
-    return mpelu::math::forward<Range, kPrecision>(x, {alpha, {beta}});
+    return mpelu::math::forward<Range, kPrecision>(x, mpelu::math::Channel<T>{alpha, {beta}});
   } else {
     const mpelu::math::Lane<T> lane(alpha, beta);
     T values[V::size()];
     std::fill(std::begin(values), std::end(values), T(1));
     values[V::size() - 1] = x;
-    mpelu::math::forward<Range, kPrecision>(V::loadu(values),
-                                            {V(lane.alpha), {V(lane.beta), V(lane.lowest)}})
-        .store(values);
+    const mpelu::math::Channel<V> channel{V(lane.alpha), {V(lane.beta), V(lane.lowest)}};
+    mpelu::math::forward<Range, kPrecision>(V::loadu(values), channel).store(values);
     return values[V::size() - 1];
   }
 }
@@ -96,6 +96,34 @@ CATCH_TEMPLATE_TEST_CASE("parameters that decay have the same bits whatever the 
                  forward<V, ParameterRange::kDecaying, Precision::kFull>(x, alpha, beta);
   });
   CATCH_CHECK(different == 0);
+}
+
+CATCH_TEMPLATE_TEST_CASE("without a product the values have the bits of beta = 1", "[math]",
+                         at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using V = TestType;
+  using T = typename mpelu::math::Real<V>::Scalar;
+  constexpr T kInfinity = std::numeric_limits<T>::infinity();
+  constexpr auto kAny = ParameterRange::kAny;
+  for (const T alpha : {T(1), T(0.3), T(-2), T(0), kInfinity}) {
+    const mpelu::math::Channel<V, mpelu::math::UnitRate<V>> channel{V(alpha), {}};
+    const auto equals = [&](T x) {
+      T values[V::size()];
+      mpelu::math::forward<kAny>(V(x), channel).store(values);
+      const T expected = forward<V, kAny, Precision::kFull>(x, alpha, T(1));
+      return std::memcmp(&values[0], &expected, sizeof(T)) == 0;
+    };
+    int64_t different = 0;
+    for (T x = T(-1e-8); x > T(-1e4); x *= T(1.0009)) {
+      different += !equals(x);
+    }
+    CATCH_CAPTURE(alpha);
+    CATCH_CHECK(different == 0);
+    for (const T x : {T(0), T(-0.0), T(3), kInfinity, -kInfinity, std::numeric_limits<T>::lowest(),
+                      -std::numeric_limits<T>::denorm_min()}) {
+      CATCH_CAPTURE(x);
+      CATCH_CHECK(equals(x));
+    }
+  }
 }
 
 CATCH_TEMPLATE_TEST_CASE("an alpha of 0 gives +0 below zero by every formula", "[math]", float,

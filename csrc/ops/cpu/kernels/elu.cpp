@@ -40,7 +40,7 @@ void elu_backward_kernel(const at::TensorBase& grad_input, const at::TensorBase&
                   MPELU_ALWAYS_INLINE { return math::elu_backward_from_output(g, y, a); });
         } else {
           elu_backward<scalar_t>(grad_input, grad_output, input_or_output,
-                                 broadcast(math::Lane<T>(static_cast<T>(alpha), T(1))),
+                                 broadcast(math::UnitLane<T>{static_cast<T>(alpha)}),
                                  [](const V& g, const V& x, int64_t /*valid*/, const auto& channel)
                                      MPELU_ALWAYS_INLINE {
                                        math::Sums<V> unused{V(T(0)), V(T(0))};

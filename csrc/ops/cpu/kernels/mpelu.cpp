@@ -8,16 +8,30 @@
 namespace mpelu::cpu {
 namespace {
 
-/// The parameters of every channel.
-template <typename T>
-std::vector<math::Lane<T>> make_lanes(const Parameter& alpha, const Parameter& beta,
-                                      int64_t channels) {
-  std::vector<math::Lane<T>> lanes;
+/// A lane for each channel, of its numbers.
+template <typename Lane, typename... Parameters>
+std::vector<Lane> make_lanes(int64_t channels, const Parameters&... parameters) {
+  std::vector<Lane> lanes;
   lanes.reserve(channels);
   for (int64_t channel = 0; channel < channels; ++channel) {
-    lanes.emplace_back(alpha.at<T>(channel), beta.at<T>(channel));
+    lanes.push_back(Lane{parameters.template at<typename Lane::Scalar>(channel)...});
   }
   return lanes;
+}
+
+template <typename scalar_t>
+void forward(scalar_t* output, const scalar_t* input, const Parameter& alpha, const Parameter& beta,
+             const Layout& layout) {
+  using T = at::opmath_type<scalar_t>;
+  const auto map = [&](const auto& lanes) {
+    map_forward<math::kPrecisionOf<scalar_t, T>>(output, input, lanes,
+                                                 outputs_for(output, input, layout), layout);
+  };
+  if (beta.is(1)) {  // ELU and SPELU
+    map(make_lanes<math::UnitLane<T>>(layout.channels, alpha));
+  } else {
+    map(make_lanes<math::Lane<T>>(layout.channels, alpha, beta));
+  }
 }
 
 template <typename scalar_t>
@@ -26,7 +40,7 @@ void backward(scalar_t* grad_input, const ChannelGradients& gradients, const sca
               const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
   using V = at::vec::Vectorized<T>;
-  const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
+  const auto lanes = make_lanes<math::Lane<T>>(layout.channels, alpha, beta);
   const auto totals =
       with_parameter_range(lanes, [&]<ParameterRange kRange>(RangeConstant<kRange>) {
         return sum_runs<2, scalar_t>(
@@ -53,12 +67,7 @@ void backward(scalar_t* grad_input, const ChannelGradients& gradients, const sca
 void mpelu_kernel(const at::TensorBase& output, const at::TensorBase& input, const Parameter& alpha,
                   const Parameter& beta, const Layout& layout) {
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, input.scalar_type(), "mpelu_cpu", [&] {
-    auto* const to = output.data_ptr<scalar_t>();
-    const auto* const from = input.const_data_ptr<scalar_t>();
-    using T = at::opmath_type<scalar_t>;
-    const auto lanes = make_lanes<T>(alpha, beta, layout.channels);
-    map_forward<math::kPrecisionOf<scalar_t, T>>(to, from, lanes, outputs_for(to, from, layout),
-                                                 layout);
+    forward(output.data_ptr<scalar_t>(), input.const_data_ptr<scalar_t>(), alpha, beta, layout);
   });
 }
 

@@ -21,6 +21,9 @@ class Parameter {
         dtype_(tensor.scalar_type()),
         stride_bytes_(tensor.numel() == 1 ? 0 : tensor.stride(0) * tensor.itemsize()) {}
 
+  /// Whether it is this constant.
+  bool is(double value) const { return data_ == nullptr && value_ == value; }
+
   template <typename T>
   T at(int64_t channel) const {
     return data_ == nullptr ? static_cast<T>(value_)

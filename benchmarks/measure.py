@@ -27,10 +27,11 @@ def keep_memory() -> None:
     what is measured, and which calls those are is a matter of chance.
     """
     mmap_threshold, trim_threshold = -3, -1
+    most = (1 << 31) - 1  # more than a whole network's step
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        libc.mallopt(mmap_threshold, 1 << 30)
-        libc.mallopt(trim_threshold, 1 << 30)
+        libc.mallopt(mmap_threshold, most)
+        libc.mallopt(trim_threshold, most)
 
 
 @dataclass(frozen=True)

@@ -241,23 +241,23 @@ struct Tiles {
 
   int64_t stride() const { return columns + layout.skipped; }
 
-  /// The same with R rows at a time where there are so many, and then with one.
+  /// The same with R rows at a time where there are so many, half as many for the rest, and so on.
   template <int R, typename Body>
   void for_each_run_of(const Unit& unit, Outputs outputs, const Body& body) const {
     TORCH_INTERNAL_ASSERT_DEBUG_ONLY(outputs != Outputs::kPastCaches ||
                                      is_large(layout, item_size));
-    int64_t row = unit.row_begin;
-    const int64_t whole_rows = std::min(unit.row_end, layout.numel() / columns);
-    const int64_t apart = rows_apart();
-    const Access of_several = access_of(R, apart, outputs);
-    for (; row + R * apart <= whole_rows; row += R * apart) {
+    // The tensor may end within its last row, which then goes alone.
+    const int64_t end = R == 1 ? unit.row_end : std::min(unit.row_end, layout.numel() / columns);
+    const int64_t apart = R == 1 ? 1 : rows_apart();
+    const Access access = access_of(R, apart, outputs);
+    Unit rest = unit;
+    for (; rest.row_begin + R * apart <= end; rest.row_begin += R * apart) {
       for (int64_t i = 0; i < apart; ++i) {
-        call_with_rows<R>(unit, row + i, apart, of_several, body);
+        call_with_rows<R>(unit, rest.row_begin + i, apart, access, body);
       }
     }
-    const Access of_one = access_of(1, 1, outputs);
-    for (; row < unit.row_end; ++row) {
-      call_with_rows<1>(unit, row, 1, of_one, body);
+    if constexpr (R > 1) {
+      for_each_run_of<R / 2>(rest, outputs, body);
     }
   }
 

@@ -36,8 +36,8 @@ struct BatchNormSums {
 };
 
 // In training the mean is subtracted first: where it is large, x * scale and mean * scale are
-// rounded by more than may be left of their difference. Folded, as torch's batch norm always is, it
-// takes an instruction less.
+// rounded by more than may be left of their difference. Folded, as torch's batch norm is on the
+// CPU, it takes an instruction less.
 
 template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kRounded,
           typename V>

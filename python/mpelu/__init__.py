@@ -15,7 +15,7 @@ MPELU, the initialisation and the residual network.
 """
 
 # The libraries come first: every other module is written over what they register.
-from mpelu import _library, _C, convert, functional, init, models, nn, optim  # isort: skip
+from mpelu import _library, _C, autograd, convert, functional, init, models, nn, optim  # isort: skip
 from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "BatchNormMPELU1d",
     "BatchNormMPELU2d",
     "BatchNormMPELU3d",
+    "autograd",
     "build_info",
     "cmake_prefix_path",
     "convert",

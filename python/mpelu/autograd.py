@@ -1,0 +1,150 @@
+"""What autograd keeps between the forward and the backward, and how it keeps less."""
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["recompute_activations"]
+
+_ACTIVATIONS = (torch.ops.mpelu.elu, torch.ops.mpelu.mpelu, torch.ops.mpelu.batch_norm_mpelu)
+
+
+@contextlib.contextmanager
+def recompute_activations() -> Iterator[None]:
+    r"""Inside, autograd does not keep the outputs of ELU, SPELU, MPELU and BatchNormMPELU.
+
+    A layer keeps its input for the backward, and where that is an activation's output, it is kept
+    beside the activation's own input. Here the backward computes it again from that input, which
+    leaves half of the tensors in a chain of convolutions and activations. The gradients are the
+    same to the bit, for all parameters; running statistics move once.
+
+    Only the forward needs to be inside; the context also is a decorator for it. As always in
+    autograd, what the backward needs must not be modified in place before it; that here includes
+    what the output is computed from, such as ``alpha``.
+
+    Outputs that were modified in place since are kept, and so is what :func:`torch.compile`
+    chooses to keep: enter the context outside of a compiled function. Of several
+    :class:`torch.autograd.graph.saved_tensors_hooks` the innermost one decides, and
+    :func:`torch.func.grad` works with none of them.
+
+    Raises:
+        RuntimeError: by the backward, if a tensor that it needs was modified in place.
+
+    Example::
+
+        >>> model = mpelu.models.mpelu_resnet(20, num_classes=10)
+        >>> with mpelu.autograd.recompute_activations():
+        ...     scores = model(torch.randn(8, 3, 32, 32))
+        >>> scores.logsumexp(1).mean().backward()
+    """
+    recorder = _Recorder()
+    try:
+        with recorder, saved_tensors_hooks(recorder.pack, lambda packed: packed.unpack()):
+            yield
+    finally:
+        recorder.outputs.clear()
+
+
+class _Kept:
+    """A tensor that is kept. Under hooks it is theirs to check that it does not change."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor.detach()
+        self.version = tensor._version
+
+    def unpack(self) -> Tensor:
+        if self.tensor._version != self.version:
+            raise RuntimeError(
+                "a tensor needed for gradient computation has been modified by an inplace "
+                f"operation: {self.tensor.type()} {list(self.tensor.shape)} is at version "
+                f"{self.tensor._version}; expected version {self.version}"
+            )
+        return self.tensor
+
+
+class _Activation:
+    """A call of an activation, to be repeated."""
+
+    def __init__(self, op: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        self.op = op
+        self.arguments = {
+            name: _Kept(value) if isinstance(value, Tensor) else value
+            for name, value in arguments.items()
+        }
+
+    def output(self) -> Tensor:
+        arguments = {
+            name: value.unpack() if isinstance(value, _Kept) else value
+            for name, value in self.arguments.items()
+        }
+        with torch.no_grad():
+            return _output_of(self.op(**arguments))
+
+
+@dataclass(frozen=True)
+class _Recomputed:
+    """The output of an activation, or a view of it."""
+
+    activation: _Activation
+    size: torch.Size
+    stride: tuple[int, ...]
+    storage_offset: int | torch.SymInt
+
+    def unpack(self) -> Tensor:
+        return self.activation.output().as_strided(self.size, self.stride, self.storage_offset)
+
+
+class _Recorder(TorchFunctionMode):
+    """Knows which tensors are outputs of activations, as long as they live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: By the output's storage: its version, its dtype and the call.
+        self.outputs: dict[int, tuple[int, torch.dtype, _Activation]] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if torch.compiler.is_compiling():
+            return result
+        if getattr(func, "overloadpacket", func) in _ACTIVATIONS:
+            output = _output_of(result)
+            if output.requires_grad:
+                self.record(output, _Activation(func, _arguments(func, args, kwargs)))
+        return result
+
+    def record(self, output: Tensor, activation: _Activation) -> None:
+        storage = output.untyped_storage()._cdata
+        self.outputs[storage] = output._version, output.dtype, activation
+        weakref.finalize(output, self.outputs.pop, storage, None)
+
+    def pack(self, tensor: Tensor) -> _Kept | _Recomputed:
+        version, dtype, activation = self.outputs.get(
+            tensor.untyped_storage()._cdata, (None, None, None)
+        )
+        if activation is None or version != tensor._version or dtype != tensor.dtype:
+            return _Kept(tensor)
+        return _Recomputed(activation, tensor.size(), tensor.stride(), tensor.storage_offset())
+
+
+def _arguments(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Those that give the same output again, and no other effect, by their names."""
+    schema = getattr(op, "default", op)._schema
+    names = (argument.name for argument in schema.arguments)
+    arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+    if arguments.get("training"):
+        arguments |= {"running_mean": None, "running_var": None}
+    return arguments
+
+
+def _output_of(result: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return result if isinstance(result, Tensor) else result[0]

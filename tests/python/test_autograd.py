@@ -1,0 +1,335 @@
+"""mpelu.autograd.recompute_activations: less is kept, and nothing else is different."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import re
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+from samples import DTYPES, HALF_DTYPES, LAYOUTS, make_values
+from tolerances import assert_same_bits
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+import mpelu
+from mpelu.autograd import recompute_activations
+
+CHANNELS = 3
+SHAPES = {1: (12,), 2: (4, CHANNELS), 3: (4, CHANNELS, 7), 4: (2, CHANNELS, 4, 5)}
+
+#: By name, what makes the activation from a device and a dtype of its parameters.
+ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
+    "elu": lambda **_: mpelu.ELU(0.5),
+    "spelu": lambda **options: mpelu.SPELU(CHANNELS, alpha=-0.5, **options),
+    "mpelu": lambda **options: mpelu.MPELU(CHANNELS, 0.5, -1.5, **options),
+    "one mpelu for all": lambda **options: mpelu.MPELU(1, 0.5, 1.5, **options),
+    "batch norm": lambda **options: mpelu.BatchNormMPELU1d(CHANNELS, 0.5, 1.5, **options),
+    "batch norm, evaluation": lambda **options: mpelu.BatchNormMPELU1d(CHANNELS, **options).eval(),
+    "batch norm, neither affine nor tracked": lambda **options: mpelu.BatchNormMPELU1d(
+        CHANNELS, beta=None, affine=False, track_running_stats=False, **options
+    ),
+}
+every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
+learned = pytest.mark.parametrize("activation", ["mpelu", "batch norm", "batch norm, evaluation"])
+
+
+def make(activation: str, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
+    return ACTIVATIONS[activation](device=device, dtype=dtype)
+
+
+def make_input(device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    return make_values(SHAPES[3], dtype).to(device).requires_grad_()
+
+
+def storage_of(tensor: Tensor) -> weakref.ref:
+    """Dead as soon as nothing keeps the tensor's memory any more."""
+    return weakref.ref(tensor.untyped_storage())
+
+
+def product(activation: nn.Module, x: Tensor, factor: Tensor) -> Tensor:
+    """The multiplication keeps the activation's output, which is the gradient of `factor`."""
+    return activation(x) * factor
+
+
+@every_activation
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if LAYOUTS[name].ranks[0] <= 4])
+def test_gradients_are_the_same_to_the_bit(activation, device, dtype, layout, pytestconfig):
+    is_emulated = pytestconfig.getoption("--emulate-cuda")
+    if is_emulated and dtype in HALF_DTYPES and activation == "batch norm":
+        pytest.skip("torch's own statistics on the CPU round to half without running ones")
+    rank = max(rank for rank in LAYOUTS[layout].ranks if rank in SHAPES)
+    values = make_values(SHAPES[rank], dtype).to(device)
+    module = make(activation, device, dtype)
+    if rank == 4 and isinstance(module, mpelu.BatchNormMPELU1d):
+        module.ranks = (4,)
+
+    def gradients(context: contextlib.AbstractContextManager[None]) -> list[Tensor]:
+        own = copy.deepcopy(module)
+        x = LAYOUTS[layout].arrange(values.clone()).detach().requires_grad_()
+        factor = torch.ones_like(x).requires_grad_()
+        with context:
+            output = product(own, x, factor)
+        output.sum().backward()
+        return [x.grad, factor.grad, *(p.grad for p in own.parameters()), *own.buffers()]
+
+    expected = gradients(contextlib.nullcontext())
+    for actual, one in zip(gradients(recompute_activations()), expected, strict=True):
+        assert_same_bits(actual, one)
+
+
+@every_activation
+def test_an_output_that_the_next_layer_keeps_is_freed(activation, device):
+    module, x = make(activation, device), make_input(device)
+    factor = torch.ones_like(x).requires_grad_()
+
+    def is_kept(context: contextlib.AbstractContextManager[None]) -> bool:
+        with context:
+            activated = module(x)
+            storage = storage_of(activated)
+            output = activated * factor
+            del activated
+        assert output.requires_grad
+        return storage() is not None
+
+    assert is_kept(contextlib.nullcontext())
+    assert not is_kept(recompute_activations())
+
+
+@every_activation
+def test_a_view_of_an_output_is_computed_again(activation, device):
+    module, x = make(activation, device), make_input(device)
+    factor = torch.ones(10, CHANNELS, device=device, requires_grad=True)
+    with recompute_activations():
+        activated = module(x)
+        expected = activated.detach()[:, :, 1:6:2].transpose(1, 2)[1:].reshape(-1, CHANNELS).sum()
+        view = activated[1:, :, 1:6:2].transpose(1, 2)
+        storage = storage_of(activated)
+        del activated
+        output = view * factor[:9].view(3, 3, CHANNELS)
+        del view
+    assert storage() is None
+    output.sum().backward()
+    torch.testing.assert_close(factor.grad.sum(), expected)
+
+
+@learned
+def test_running_statistics_move_once(activation, device):
+    module = make(activation, device)
+    expected = copy.deepcopy(module)
+    x = make_input(device)
+    factor = torch.ones_like(x).requires_grad_()
+    expected(x)
+    with recompute_activations():
+        output = product(module, x, factor)
+    output.sum().backward()
+    for actual, one in zip(module.buffers(), expected.buffers(), strict=True):
+        assert_same_bits(actual, one)
+
+
+@every_activation
+def test_second_derivatives_are_the_same_to_the_bit(activation, device):
+    module = make(activation, device, torch.float64)
+    x = make_input(device, torch.float64)
+    factor = torch.ones_like(x).requires_grad_()
+    inputs = [x, factor, *module.parameters()]
+
+    def gradients(context: contextlib.AbstractContextManager[None]) -> tuple[Tensor, ...]:
+        with context:
+            output = product(module, x, factor).square().sum()
+        first = torch.autograd.grad(output, inputs, create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
+
+    expected = gradients(contextlib.nullcontext())
+    for actual, one in zip(gradients(recompute_activations()), expected, strict=True):
+        assert_same_bits(actual, one)
+
+
+def test_a_retained_graph_goes_backward_twice(device):
+    module, x = make("batch norm", device), make_input(device)
+    factor = torch.ones_like(x).requires_grad_()
+    with recompute_activations():
+        output = product(module, x, factor).sum()
+    first = torch.autograd.grad(output, factor, retain_graph=True)
+    assert_same_bits(*torch.autograd.grad(output, factor), *first)
+
+
+@pytest.mark.parametrize("change", ["before", "after"])
+def test_an_output_modified_in_place_has_the_value_it_was_used_with(change, device):
+    x = make_input(device)
+    factor = torch.ones_like(x).requires_grad_()
+    with recompute_activations():
+        activated = mpelu.functional.elu(x)
+        if change == "before":
+            activated.mul_(2)
+        expected = activated.detach().clone()
+        output = activated * factor
+    if change == "after":
+        with torch.no_grad():
+            activated.mul_(2)
+    output.sum().backward()
+    assert_same_bits(factor.grad, expected)
+
+
+def test_memory_that_is_used_again_is_not_taken_for_the_output(device):
+    """Each round's tensors get the memory of the round before, outputs and others in turns."""
+    x = make_input(device)
+    factors = [torch.ones_like(x).requires_grad_() for _ in range(8)]
+    expected, outputs = [], []
+    with recompute_activations():
+        for turn, factor in enumerate(factors):
+            kept = mpelu.functional.elu(x) if turn % 2 else x * 2
+            expected.append(kept.detach().clone())
+            outputs.append((kept * factor).sum())
+            del kept
+    sum(outputs).backward()
+    for factor, value in zip(factors, expected, strict=True):
+        assert_same_bits(factor.grad, value)
+
+
+@learned
+@pytest.mark.parametrize("what", ["input", "parameter", "another tensor"])
+def test_the_backward_refuses_what_was_modified_in_place(activation, what, device):
+    module = make(activation, device)
+    x = make_input(device) * 1
+    factor = torch.ones_like(x).requires_grad_()
+    with recompute_activations():
+        output = product(module, x, factor)
+    changed = {"input": x, "parameter": module.alpha, "another tensor": factor}[what]
+    shape, before = list(changed.shape), changed._version
+    with torch.no_grad():
+        changed.add_(1)
+    message = f"FloatTensor {shape} is at version {before + 1}; expected version {before}"
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        output.sum().backward()
+
+
+def test_without_gradients_nothing_is_held(device):
+    module, x = make("batch norm", device), make_input(device)
+    with recompute_activations():
+        with torch.no_grad():
+            given = x * 1
+            output = module(given)
+        storage = storage_of(given)
+        del given
+        assert storage() is None
+    assert not output.requires_grad
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "after"])
+def test_an_output_holds_its_input_only_as_its_graph_does(inside, device):
+    x = make_input(device)
+    with recompute_activations() if inside else contextlib.nullcontext():
+        given = x * 1
+        storage = storage_of(given)
+        with contextlib.nullcontext() if inside else recompute_activations():
+            output = mpelu.functional.elu(given)
+        output.sum().backward()
+        del given
+        if inside:
+            del output
+        assert storage() is None
+
+
+def test_it_is_a_decorator_too(device):
+    module, x = make("mpelu", device), make_input(device)
+    factor = torch.ones_like(x).requires_grad_()
+    expected = module(x).detach()
+    recompute_activations()(product)(module, x, factor).sum().backward()
+    assert_same_bits(factor.grad, expected)
+
+
+def test_operators_by_overload_and_keywords(device):
+    x = make_input(device)
+    alpha = torch.full((1,), 0.5, device=device)
+    calls = (
+        lambda: torch.ops.mpelu.elu.default(x, alpha=0.5),
+        lambda: torch.ops.mpelu.mpelu(alpha=alpha, input=x, dim=-1),
+    )
+    for call in calls:
+        with recompute_activations():
+            activated = call()
+            expected, storage = activated.detach().clone(), storage_of(activated)
+            factor = torch.ones_like(x).requires_grad_()
+            output = activated * factor
+            del activated
+        assert storage() is None
+        output.sum().backward()
+        assert_same_bits(factor.grad, expected)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_residual_network_keeps_no_output_and_learns_the_same(fused):
+    images, labels = torch.randn(4, 3, 16, 16), torch.arange(4)
+    start = mpelu.models.mpelu_resnet(20, 10, fused=fused)
+
+    def train(context: Callable[[], contextlib.AbstractContextManager[None]]) -> tuple[dict, int]:
+        """The state after three steps, and how many activations' outputs the last one kept."""
+        model = copy.deepcopy(start)
+        outputs: list[weakref.ref] = []
+        for module in model.modules():
+            if isinstance(module, (mpelu.MPELU, mpelu.nn.BatchNormMPELU)):
+                module.register_forward_hook(lambda *call: outputs.append(storage_of(call[-1])))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(3):
+            outputs.clear()
+            with context():
+                loss = nn.functional.cross_entropy(model(images), labels)
+            kept = sum(output() is not None for output in outputs)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return model.state_dict(), kept
+
+    (expected, kept), (actual, recomputed) = (
+        train(contextlib.nullcontext),
+        train(recompute_activations),
+    )
+    assert (kept, recomputed) == (1 + 2 * 6, 0)
+    for name, value in actual.items():
+        assert_same_bits(value, expected[name], name)
+
+
+def test_compiled_functions_work_inside(device):
+    torch._dynamo.reset()
+    module, x = make("mpelu", device), make_input(device)
+    factor = torch.ones_like(x).requires_grad_()
+    expected = module(x).detach()
+    compiled = torch.compile(product, backend="aot_eager", fullgraph=True)
+    with recompute_activations():
+        output = compiled(module, x, factor)
+    output.sum().backward()
+    assert_same_bits(factor.grad, expected)
+    torch._dynamo.reset()
+
+
+def test_checkpointing_works_inside(device):
+    module, x = make("mpelu", device), make_input(device)
+    factor = torch.ones_like(x).requires_grad_()
+    expected = module(x).detach()
+    for use_reentrant in (False, True):
+        factor.grad = None
+        with recompute_activations():
+            output = torch.utils.checkpoint.checkpoint(
+                product, module, x, factor, use_reentrant=use_reentrant
+            )
+        output.sum().backward()
+        assert_same_bits(factor.grad, expected)
+
+
+def test_the_innermost_hooks_decide(device):
+    seen = []
+    x = make_input(device)
+    with recompute_activations(), saved_tensors_hooks(lambda t: seen.append(t) or t, lambda t: t):
+        output = mpelu.functional.elu(x) * x
+    output.sum().backward()
+    assert seen
+    seen.clear()
+    with saved_tensors_hooks(lambda t: seen.append(t) or t, lambda t: t), recompute_activations():
+        output = mpelu.functional.elu(x) * x
+    output.sum().backward()
+    assert not seen

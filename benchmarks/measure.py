@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -140,20 +140,17 @@ class Memory:
     peak_bytes: int
 
 
-def memory(task: Task, device: torch.device, apart_from: Iterable[torch.Tensor] = ()) -> Memory:
-    """`apart_from` are tensors that are there anyway: of what is saved they do not count."""
+def memory(task: Task, device: torch.device) -> Memory:
     task()
-    return Memory(saved(task, apart_from), peak(task, device))
+    return Memory(saved(task), peak(task, device))
 
 
-def saved(task: Task, apart_from: Iterable[torch.Tensor]) -> int:
-    there = {tensor.untyped_storage().data_ptr() for tensor in apart_from}
+def saved(task: Task) -> int:
     storages: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in there:
-            storages[storage.data_ptr()] = storage.nbytes()
+        storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):

@@ -171,8 +171,8 @@ def networks_table() -> str:
         "",
         f"{described(result)}, {processors(result['rows'][0])}; medians.",
         "",
-        "| depth, batch | | step | x ReLU | peak memory | x ReLU | saved |",
-        "|---|---|---|---|---|---|---|",
+        "| depth, batch | | step | x ReLU | peak memory | x ReLU |",
+        "|---|---|---|---|---|---|",
     ]
     for rows in by_depth(result).values():
         relu = next(row for row in rows if row["network"] == networks.RELU)
@@ -184,7 +184,6 @@ def networks_table() -> str:
                 f"{row['median_s'] / relu['median_s']:.2f}",
                 f"{row['peak_bytes'] / 1e6:.0f} MB",
                 f"{row['peak_bytes'] / relu['peak_bytes']:.3f}",
-                f"{row['saved_bytes'] / 1e6:.0f} MB",
             )
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| the bars | measured | bar |", "|---|---|---|"]
@@ -216,7 +215,7 @@ def draw_networks(result: Result) -> None:
     figure, axes = plt.subplots(len(table), 2, figsize=size, sharey=True, squeeze=False)
     for (depth, rows), (time_axis, memory_axis) in zip(table.items(), axes, strict=True):
         names = [row["network"] for row in rows][::-1]
-        colours = ["tab:orange" if name == networks.OURS else "tab:grey" for name in names]
+        colours = ["tab:orange" if name.startswith(networks.OURS) else "tab:grey" for name in names]
         for axis, what, unit, key, scale in (
             (time_axis, "training step", "ms", "median_s", 1e-3),
             (memory_axis, "peak memory", "MB", "peak_bytes", 1e6),

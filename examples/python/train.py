@@ -169,7 +169,7 @@ def start_run(settings: Settings, args: argparse.Namespace) -> Run:
     images = _load_images(settings)
     batch_size = settings.batch_size or (16 if images.name == "digits" else 64)
     settings = replace(settings, dataset=images.name, batch_size=batch_size)
-    trainer = _make_trainer(settings, images, args.device)
+    trainer = _make_trainer(settings, images, args)
     run = Run(_new_folder(args, settings), trainer, images)
     run.save_checkpoint()
     print(f"run: {run.folder}", flush=True)
@@ -191,7 +191,7 @@ def resume_run(given: dict[str, Any], args: argparse.Namespace) -> Run:
     images = _load_images(settings)
     if _sizes(images) != state["images"]:
         raise UserError(f"{folder} was trained on other data: {state['images']}, {_sizes(images)}")
-    trainer = _make_trainer(settings, images, args.device)
+    trainer = _make_trainer(settings, images, args)
     trainer.load_state_dict(state)
     place = f"from epoch {trainer.epoch + 1}, step {trainer.step + 1}"
     print(f"run: {folder}, {'complete' if trainer.finished else place}", flush=True)
@@ -204,9 +204,9 @@ def _load_images(settings: Settings) -> Images:
     return images
 
 
-def _make_trainer(settings: Settings, images: Images, device: torch.device) -> Trainer:
+def _make_trainer(settings: Settings, images: Images, args: argparse.Namespace) -> Trainer:
     try:
-        return Trainer(settings, images, device)
+        return Trainer(settings, images, args.device, args.recompute)
     except ValueError as error:  # of the model, such as an impossible depth
         raise UserError(first_line(error)) from error
 
@@ -280,6 +280,11 @@ def parse(arguments: list[str] | None) -> tuple[dict[str, Any], argparse.Namespa
     parser.add_argument("--device", type=_device, default=default_device, help="cpu or cuda")
     parser.add_argument(
         "--threads", type=number(int, 1), help="CPU threads (default: torch's choice)"
+    )
+    parser.add_argument(
+        "--recompute",
+        action="store_true",
+        help="compute activations again in the backward: the same numbers with less memory",
     )
     args = parser.parse_args(arguments)
     names = {setting.name for setting in fields(Settings)}

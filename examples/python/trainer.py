@@ -4,6 +4,7 @@ import math
 import random
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
 import mpelu
+from mpelu.autograd import recompute_activations
 
 LAYOUT = torch.channels_last  # the convolutions take a third less time in it on the CPU
 TRACE_POINTS = 25  # points per epoch of the training loss's curve
@@ -36,13 +38,16 @@ class Trainer:
         settings: with a ``batch_size``.
         images: the data set.
         device: where to train.
+        recompute: compute the activations' outputs again in the backward instead of keeping them.
     """
 
-    def __init__(self, settings: Settings, images: Images, device: torch.device) -> None:
+    def __init__(
+        self, settings: Settings, images: Images, device: torch.device, recompute: bool = False
+    ) -> None:
         random.seed(settings.seed)
         np.random.seed(settings.seed % 2**32)
         torch.manual_seed(settings.seed)
-        self.settings, self.device = settings, device
+        self.settings, self.device, self.recompute = settings, device, recompute
         self.batches = Batches(images, settings.batch_size, settings.seed, device)
         self.steps = min(self.batches.steps, settings.max_steps_per_epoch or self.batches.steps)
         self.model = mpelu.models.mpelu_resnet(
@@ -79,8 +84,9 @@ class Trainer:
 
     def _train_step(self, inputs: Tensor, labels: Tensor) -> None:
         self.optimizer.zero_grad()
-        logits = self._forward(inputs)
-        loss = cross_entropy(logits, labels)
+        with recompute_activations() if self.recompute else nullcontext():
+            logits = self._forward(inputs)
+            loss = cross_entropy(logits, labels)
         loss.backward()
         self.optimizer.step()
         self.schedule.step()

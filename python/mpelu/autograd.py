@@ -1,10 +1,10 @@
 """What autograd keeps between the forward and the backward, and how it keeps less."""
 
 import contextlib
+import functools
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,12 +52,11 @@ def recompute_activations() -> Iterator[None]:
         recorder.outputs.clear()
 
 
-class _Kept:
+class _Kept(NamedTuple):
     """A tensor that is kept. Under hooks it is theirs to check that it does not change."""
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor.detach()
-        self.version = tensor._version
+    tensor: Tensor
+    version: int
 
     def unpack(self) -> Tensor:
         if self.tensor._version != self.version:
@@ -72,10 +71,13 @@ class _Kept:
 class _Activation:
     """A call of an activation, to be repeated."""
 
-    def __init__(self, op: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    def __init__(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        arguments = {**dict(zip(_names(op), args, strict=False)), **kwargs}
+        if arguments.get("training"):  # the statistics have moved, once for all
+            arguments |= {"running_mean": None, "running_var": None}
         self.op = op
         self.arguments = {
-            name: _Kept(value) if isinstance(value, Tensor) else value
+            name: _Kept(value, value._version) if isinstance(value, Tensor) else value
             for name, value in arguments.items()
         }
 
@@ -88,8 +90,7 @@ class _Activation:
             return _output_of(self.op(**arguments))
 
 
-@dataclass(frozen=True)
-class _Recomputed:
+class _Recomputed(NamedTuple):
     """The output of an activation, or a view of it."""
 
     activation: _Activation
@@ -119,7 +120,7 @@ class _Recorder(TorchFunctionMode):
         if getattr(func, "overloadpacket", func) in _ACTIVATIONS:
             output = _output_of(result)
             if output.requires_grad:
-                self.record(output, _Activation(func, _arguments(func, args, kwargs)))
+                self.record(output, _Activation(func, args, kwargs))
         return result
 
     def record(self, output: Tensor, activation: _Activation) -> None:
@@ -128,22 +129,20 @@ class _Recorder(TorchFunctionMode):
         weakref.finalize(output, self.outputs.pop, storage, None)
 
     def pack(self, tensor: Tensor) -> _Kept | _Recomputed:
-        version, dtype, activation = self.outputs.get(
-            tensor.untyped_storage()._cdata, (None, None, None)
-        )
-        if activation is None or version != tensor._version or dtype != tensor.dtype:
-            return _Kept(tensor)
-        return _Recomputed(activation, tensor.size(), tensor.stride(), tensor.storage_offset())
+        found = self.outputs.get(tensor.untyped_storage()._cdata)
+        if found is not None:
+            version, dtype, activation = found
+            if version == tensor._version and dtype == tensor.dtype:
+                return _Recomputed(
+                    activation, tensor.size(), tensor.stride(), tensor.storage_offset()
+                )
+        return _Kept(tensor, tensor._version)
 
 
-def _arguments(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Those that give the same output again, and no other effect, by their names."""
-    schema = getattr(op, "default", op)._schema
-    names = (argument.name for argument in schema.arguments)
-    arguments = {**dict(zip(names, args, strict=False)), **kwargs}
-    if arguments.get("training"):
-        arguments |= {"running_mean": None, "running_var": None}
-    return arguments
+@functools.cache
+def _names(op: Any) -> tuple[str, ...]:
+    """Of the operator's arguments."""
+    return tuple(argument.name for argument in getattr(op, "default", op)._schema.arguments)
 
 
 def _output_of(result: Tensor | tuple[Tensor, ...]) -> Tensor:

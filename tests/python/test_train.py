@@ -144,6 +144,12 @@ def test_progress_bar_shows_speed_and_time_left(whole):
     assert "Traceback" not in whole[1].stderr
 
 
+def test_recomputing_activations_gives_the_same_numbers(whole, runs: Path):
+    folder = runs / "recompute"
+    finish(*RUN, "--runs-dir", runs, "--name", folder.name, "--recompute")
+    assert_same_result(folder, whole[0])
+
+
 # Stopping and resuming
 
 

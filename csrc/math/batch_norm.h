@@ -27,7 +27,8 @@ struct FoldedBatchNorm {
   Channel<V> activation;
 };
 
-/// What elements add to the gradients of their channel's parameters, but for constant factors.
+/// A channel's sums for the gradients of its parameters, without the factors that all of its elements
+/// have in common.
 template <typename V>
 struct BatchNormSums {
   Sums<V> activation;
@@ -53,8 +54,8 @@ MPELU_HOST_DEVICE V forward(V x, const FoldedBatchNorm<V>& channel) {
   return forward<kRange, kPrecision>(u, channel.activation);
 }
 
-/// The gradient with respect to u. To the sums go those of the activation, that gradient itself
-/// (bias, mean) and its product with x - mean (weight, variance).
+/// The gradient with respect to u. Adds to the sums: to those of the activation, that gradient (for
+/// bias and mean), and its product with x - mean (for weight and variance).
 template <ParameterRange kRange = ParameterRange::kAny, typename V>
 MPELU_HOST_DEVICE V backward(V grad_output, V x, const BatchNorm<V>& channel,
                              BatchNormSums<V>& sums) {

@@ -14,7 +14,7 @@ struct ExpConstants<float> {
   static constexpr int kExponentBias = 127;
   // 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits.
   static constexpr float kRound = 12582912.0f;
-  // Below kMin 2^k is no normal number and e^z counts as 0. kMax is past the overflow.
+  // Below kMin, 2^k is subnormal and e^z is flushed to 0; at kMax, e^z has overflowed.
   static constexpr float kMin = -88.0f;
   static constexpr float kMax = 89.5f;
   static constexpr float kLog2E = 1.44269504f;
@@ -26,7 +26,7 @@ struct ExpConstants<float> {
   // ln(2); h from its highest coefficient.
   static constexpr float kPolynomial[] = {0x1.d7197ap-13f, 0x1.6c53dcp-10f, 0x1.10e6a2p-7f,
                                           0x1.5555acp-5f,  0x1.555574p-3f,  0.5f};
-  // The same with relative error 2^-26 on |r| <= ln(2) / 2, and of no use above.
+  // The same with relative error 2^-26 on |r| <= ln(2) / 2; not valid beyond.
   static constexpr float kShortPolynomial[] = {0x1.6c662p-10f, 0x1.1223fep-7f, 0x1.5555aap-5f,
                                                0x1.5554b6p-3f, 0.5f};
 };
@@ -67,7 +67,7 @@ template <typename V>
 struct Rate {
   V beta;
 
-  /// beta * x, held to where e^(beta x) has vanished or overflowed, and what it loses to rounding.
+  /// beta * x, clamped to [kMin, kMax], and its rounding error.
   MPELU_HOST_DEVICE V times(V x, V& error) const {
     using R = Real<V>;
     using C = ExpConstants<V>;
@@ -104,13 +104,13 @@ template <typename V>
 struct Exponential {
   V expm1;
   V exp;
-  /// What expm1 has lost to rounding by its last addition, which is its 1 where e^z is large.
+  /// The rounding error of expm1's last addition: -1 where e^z is too large for the 1 to matter.
   V lost;
 };
 
 /// The exponential of beta * x for x <= 0, correct to about one unit in the last place: expm1 for
 /// all such x (-1 towards z = -inf, +inf above the range, NaN for NaN), exp down to about the
-/// smallest normal number, 0 below. What it gives for x > 0 is of no use. The rounding error of the
+/// smallest normal number, 0 below. The result for x > 0 is unspecified. The rounding error of the
 /// product is carried along: without it a result near 0 would lose half a unit, and a large one
 /// (beta < 0) as many units as z is large.
 ///

@@ -24,8 +24,8 @@ enum class ParameterRange {
 template <ParameterRange kRange>
 using RangeConstant = std::integral_constant<ParameterRange, kRange>;
 
-/// Whether the rounding errors of beta * x and of expm1 are carried along. They are not worth it
-/// where x is a rounded number itself or the result is to be rounded to a half type.
+/// Whether the rounding errors of beta * x and of expm1 are compensated. That is not worth it where x
+/// has been rounded itself or the result is stored in a half type.
 enum class Precision { kFull, kRounded };
 
 /// For results that are computed in T and stored as scalar_t.
@@ -39,13 +39,13 @@ struct Channel {
   V alpha;
   RateOfV rate;
 
-  /// Whether e^(beta x) grows for x < 0, or a number is NaN or alpha infinite.
+  /// Whether e^(beta x) is unbounded for x < 0, a parameter is NaN, or alpha infinite.
   MPELU_HOST_DEVICE typename Real<V>::Mask grows() const {
     return Real<V>::negative(rate.beta + (alpha - alpha));
   }
 };
 
-/// f(x). A zero of x keeps its sign; alpha = 0 gives the bits of ReLU: +0, never -0, below zero.
+/// f(x). A zero x keeps its sign. With alpha = 0 it equals ReLU bit for bit: +0, never -0, for x < 0.
 template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kFull,
           typename V, typename RateOfV>
 MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel) {
@@ -69,20 +69,22 @@ MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel) {
     V r;
     const V h = decay(channel.rate.times(x, error), scale, r);
     const V factor = channel.alpha * scale;
-    const V rest = R::select(is_lower, factor - channel.alpha, x);
+    SumWhere<V> y(is_lower, factor - channel.alpha, x);
     if constexpr (kPrecision == Precision::kRounded) {
-      return R::multiply_add_where(is_lower, factor, R::multiply_add(r * r, h, r), rest);
+      y.add_product(factor, R::multiply_add(r * r, h, r));
     } else {
       const V tail = R::multiply_add(r * r, h, error);
       const V p = r + tail;
       const V lost = (r - p) + tail;
-      return R::multiply_add_where(is_lower, factor, p,
-                                   R::multiply_add_where(is_lower, factor, lost, rest));
+      y.add_product(factor, lost);
+      y.add_product(factor, p);
     }
+    return y.value();
   }
 }
 
-/// What elements add to the gradients of their channel's parameters, but for constant factors.
+/// A channel's sums for the gradients of its parameters, without the factors that all of its elements
+/// have in common.
 template <typename V>
 struct Sums {
   V alpha;
@@ -136,8 +138,8 @@ MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V, RateOfV>& chan
   return R::select(is_lower, scaled * (channel.alpha * channel.rate.beta), grad_output);
 }
 
-/// The gradients of alpha and beta from all of a channel's sums. No sum, no gradient, whatever
-/// alpha is.
+/// The gradients of alpha and beta from a channel's complete sums. A sum of zero gives a gradient of
+/// zero even where alpha is infinite or NaN.
 template <typename T, typename S>
 MPELU_HOST_DEVICE Sums<S> parameter_gradients(const Sums<S>& sums, T alpha) {
   return {sums.alpha, sums.beta == S(0) ? S(0) : sums.beta * S(alpha)};

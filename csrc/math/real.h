@@ -29,6 +29,9 @@ struct Real {
   /// takes. On a device other threads fill the wait.
   static constexpr bool kShortChains = false;
 
+  /// Whether an operation under a mask costs as little as without one. Elsewhere it takes a select.
+  static constexpr bool kFreeMasks = true;
+
   /// x <= 0, or x is NaN.
   static MPELU_HOST_DEVICE Mask not_positive(V x) { return !(x > V(0)); }
   /// x < 0, or x is NaN.
@@ -38,7 +41,7 @@ struct Real {
   /// False only where no lane is set.
   static MPELU_HOST_DEVICE bool any(Mask mask) { return mask; }
 
-  /// x held to a limit; NaN stays NaN.
+  /// x clamped; NaN stays NaN.
   static MPELU_HOST_DEVICE V at_least(V x, V limit) { return x < limit ? limit : x; }
   static MPELU_HOST_DEVICE V at_most(V x, V limit) { return x > limit ? limit : x; }
 
@@ -65,6 +68,32 @@ struct Real {
     std::memcpy(&x, &bits, sizeof(V));
     return x;
   }
+};
+
+/// mask ? first + a * b + ... : otherwise, with a product for each call of add_product().
+template <typename V>
+class SumWhere {
+  using R = Real<V>;
+  using Mask = typename R::Mask;
+
+ public:
+  MPELU_HOST_DEVICE SumWhere(Mask mask, V first, V otherwise)
+      : mask_(mask),
+        otherwise_(otherwise),
+        sum_(R::kFreeMasks ? R::select(mask, first, otherwise) : first) {}
+
+  MPELU_HOST_DEVICE void add_product(V a, V b) {
+    sum_ = R::kFreeMasks ? R::multiply_add_where(mask_, a, b, sum_) : R::multiply_add(a, b, sum_);
+  }
+
+  MPELU_HOST_DEVICE V value() const {
+    return R::kFreeMasks ? sum_ : R::select(mask_, sum_, otherwise_);
+  }
+
+ private:
+  Mask mask_;
+  V otherwise_;
+  V sum_;
 };
 
 }  // namespace mpelu::math

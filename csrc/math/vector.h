@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <limits>
 
 #include "math/mpelu.h"
@@ -18,6 +19,11 @@ struct Real<at::vec::Vectorized<T>> {
   using V = at::vec::Vectorized<T>;
 
   static constexpr bool kShortChains = true;
+#if defined(CPU_CAPABILITY_AVX512)
+  static constexpr bool kFreeMasks = true;
+#else
+  static constexpr bool kFreeMasks = false;
+#endif
 
 #if defined(CPU_CAPABILITY_AVX2) || defined(CPU_CAPABILITY_AVX512)
   // The compiler's own vector type, which V wraps.
@@ -59,7 +65,13 @@ struct Real<at::vec::Vectorized<T>> {
   static Mask not_positive(const V& x) { return ~(Native(x) > Native{}); }
   static Mask negative(const V& x) { return ~(Native(x) >= Native{}); }
   static Mask equal(const V& a, const V& b) { return Native(a) == Native(b); }
-  static bool any(const Mask& /*mask*/) { return true; }
+  static bool any(const Mask& mask) {
+    if constexpr (sizeof(T) == 4) {
+      return _mm256_movemask_ps(std::bit_cast<__m256>(mask)) != 0;
+    } else {
+      return _mm256_movemask_pd(std::bit_cast<__m256d>(mask)) != 0;
+    }
+  }
 
   static V select(const Mask& mask, const V& a, const V& b) {
     return V(mask ? Native(a) : Native(b));
@@ -111,8 +123,8 @@ struct Real<at::vec::Vectorized<T>> {
   }
 };
 
-/// beta in all lanes, or one in each. x is held, not beta x: the product stays finite, and so does
-/// its rounding error.
+/// beta in all lanes, or one in each. It is x that is clamped, not beta x: the product stays finite,
+/// and so does its rounding error.
 template <typename T>
 struct Rate<at::vec::Vectorized<T>> {
   using V = at::vec::Vectorized<T>;
@@ -143,13 +155,13 @@ struct UnitRate {
   }
 };
 
-/// A channel's numbers as they are put into the lanes of vectors.
+/// One channel's parameters as scalars, which are broadcast to vectors or packed into their lanes.
 template <typename T>
 struct Lane {
   using Scalar = T;
   using V = at::vec::Vectorized<T>;
 
-  /// The numbers in an order of their own, and channels from vectors of them in that order.
+  /// The scalars in a fixed order, and the channels that vectors of them in that order make.
   std::array<T, 3> fields() const { return {alpha, beta, lowest}; }
   static Channel<V> channel(const std::array<V, 3>& fields) {
     return {fields[0], {fields[1], fields[2]}};

@@ -98,6 +98,34 @@ CATCH_TEMPLATE_TEST_CASE("parameters that decay have the same bits whatever the 
   CATCH_CHECK(different == 0);
 }
 
+CATCH_TEMPLATE_TEST_CASE("every lane gets the formula of its own parameters", "[math]",
+                         at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using V = TestType;
+  using T = typename mpelu::math::Real<V>::Scalar;
+  using enum ParameterRange;
+  const T x = -2;
+  const mpelu::math::Lane<T> decaying(T(0.9), T(0.7));
+  const mpelu::math::Lane<T> growing(T(0.9), T(-0.7));
+  const T decayed = forward<V, kDecaying, Precision::kFull>(x, decaying.alpha, decaying.beta);
+  const T grown = forward<V, kGrowing, Precision::kFull>(x, growing.alpha, growing.beta);
+  for (int one = 0; one < V::size(); ++one) {
+    T betas[V::size()];
+    T lowests[V::size()];
+    T values[V::size()];
+    for (int i = 0; i < V::size(); ++i) {
+      const auto& lane = i == one ? growing : decaying;
+      betas[i] = lane.beta;
+      lowests[i] = lane.lowest;
+    }
+    const mpelu::math::Channel<V> channel{V(growing.alpha), {V::loadu(betas), V::loadu(lowests)}};
+    mpelu::math::forward<kAny>(V(x), channel).store(values);
+    for (int i = 0; i < V::size(); ++i) {
+      CATCH_CAPTURE(one, i);
+      CATCH_CHECK(values[i] == (i == one ? grown : decayed));
+    }
+  }
+}
+
 CATCH_TEMPLATE_TEST_CASE("without a product the values have the bits of beta = 1", "[math]",
                          at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
   using V = TestType;

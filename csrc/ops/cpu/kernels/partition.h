@@ -33,7 +33,7 @@ constexpr int64_t kBlock = 512;
 /// Where one block ends and the next begins: at a multiple of this in the tensor, so that no line
 /// of memory is written by two of them, as parts of vectors.
 constexpr int64_t kBlockAlignment = 64;
-/// Elements of work that are worth a thread.
+/// The fewest elements that are worth a thread.
 constexpr int64_t kGrain = 32768;
 /// A tile has no more columns than this: what belongs to each of them stays in the first-level
 /// cache while the tile's rows pass by.
@@ -65,10 +65,11 @@ inline bool is_large(const Layout& layout, int64_t item_size) {
 }
 
 constexpr int64_t kLineBytes = 64;
+constexpr int64_t kPageBytes = 4096;
 
-/// What lies this far ahead is prefetched: past what the hardware fetches by itself, and
-/// more than the memory's latency even for a pass that does little.
-constexpr int64_t kAheadBytes = 8192;
+/// The distance of prefetching: further than the hardware's own, and longer than the memory's latency
+/// even for a pass that computes little.
+constexpr int64_t kPrefetchBytes = 8192;
 
 /// Where a pass over a tensor puts its outputs.
 enum class Outputs { kInMemory, kInCache, kPastCaches };
@@ -79,7 +80,7 @@ Outputs outputs_for(const scalar_t* output, const scalar_t* input, const Layout&
                                                                : Outputs::kInMemory;
 }
 
-/// For spans that prefetch what is so far `ahead`.
+/// For spans that prefetch so many elements ahead.
 inline Access access_for(Outputs outputs, int64_t ahead) {
   return {ahead, outputs == Outputs::kInCache ? 0 : ahead, outputs == Outputs::kPastCaches};
 }
@@ -143,7 +144,7 @@ struct Segments {
   /// `size` elements of a unit from `first` on.
   Run<1> run(const Unit& unit, int64_t first, int64_t size, Outputs outputs) const {
     // No less than the run itself, which may be gone through backwards.
-    int64_t ahead = std::max(kAheadBytes / item_size, size);
+    int64_t ahead = std::max(kPrefetchBytes / item_size, size);
     if (layout.skipped > 0) {
       const int64_t place = unit.channel * layout.inner + unit.first + first;
       ahead += (place + ahead) / (layout.channels * layout.inner) * layout.skipped;
@@ -212,7 +213,7 @@ struct Tiles {
     if (is_large(layout, item_size) && outputs == Outputs::kInMemory) {
       for_each_run_of<1>(unit, outputs, body);
     } else if (is_large(layout, item_size) || is_wide) {
-      for_each_run_of<kFarRowsAtATime>(unit, outputs, body);
+      for_each_run_of_most<kFarRowsAtATime>(unit, outputs, body);
     } else {
       for_each_run_of<kRowsAtATime>(unit, outputs, body);
     }
@@ -240,6 +241,21 @@ struct Tiles {
   }
 
   int64_t stride() const { return columns + layout.skipped; }
+
+  /// The same with R rows at a time, or with half as many, and so on, as long as a large tensor's rows
+  /// are whole pages apart and a store is half a line. Where halves of several such lines are
+  /// streamed in turns, it takes up to five times as long (Zen 3, AVX2).
+  template <int R, typename Body>
+  void for_each_run_of_most(const Unit& unit, Outputs outputs, const Body& body) const {
+    constexpr bool kStoresHalfLines = sizeof(at::vec::Vectorized<float>) < kLineBytes;
+    if constexpr (kStoresHalfLines && R > 1) {
+      const int64_t bytes_between = R / 2 * rows_apart() * stride() * item_size;
+      if (is_large(layout, item_size) && bytes_between % kPageBytes == 0) {
+        return for_each_run_of_most<R / 2>(unit, outputs, body);
+      }
+    }
+    for_each_run_of<R>(unit, outputs, body);
+  }
 
   /// The same with R rows at a time where there are so many, half as many for the rest, and so on.
   template <int R, typename Body>
@@ -282,7 +298,7 @@ struct Tiles {
 
   /// For so many rows at a time: ahead are those below in the same columns.
   Access access_of(int64_t rows, int64_t apart, Outputs outputs) const {
-    const int64_t runs = ceil_divide(kAheadBytes / item_size, rows * width * layout.inner);
+    const int64_t runs = ceil_divide(kPrefetchBytes / item_size, rows * width * layout.inner);
     const int64_t next = apart == 1 ? rows : 1;
     return access_for(outputs, runs * next * stride());
   }

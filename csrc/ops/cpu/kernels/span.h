@@ -39,11 +39,12 @@ auto with_parameter_range(const std::vector<Lane>& lanes, const Body& body) {
   return body(RangeConstant<ParameterRange::kDecaying>());
 }
 
-/// How the spans of a pass use memory. Loads would wait for what is not prefetched, and stores for
-/// their lines, unless whole packs go past the caches.
+/// How a pass uses memory: how many elements ahead it prefetches, and whether it stores whole packs
+/// past the caches. Without prefetching, loads wait for the memory, and so do stores, which read a
+/// line before they write it; only streaming stores do not.
 struct Access {
-  int64_t ahead_of_inputs;  // prefetched so many elements in advance
-  int64_t ahead_of_outputs;
+  int64_t input_prefetch_distance;
+  int64_t output_prefetch_distance;
   bool stream;
 };
 
@@ -164,12 +165,11 @@ MPELU_ALWAYS_INLINE inline void for_each_vector(int64_t i, int64_t valid, const 
   }
 }
 
-/// Whether loads would suffer from 4K aliasing: the output lies up to a page's quarter behind the
-/// input but for a multiple of 4096 bytes, as memory that is given out in sequence does for sizes
-/// that are powers of two. By the last bits of their addresses a processor takes what is read next
-/// for what has just been stored there, and waits for that; from the last pack to the first it does
-/// not.
-inline bool lies_behind(const void* output, const void* input) {
+/// Whether loads would suffer from 4K aliasing: modulo 4096 bytes, the output lies up to a quarter
+/// page after the input, as blocks that malloc returns one after another do where their sizes are
+/// powers of two. By the low bits of the addresses, the processor takes the next load for one of
+/// what it has just stored, and waits. From the last pack to the first it does not.
+inline bool has_4k_aliasing(const void* output, const void* input) {
   constexpr uintptr_t kPeriod = 4096;
   const uintptr_t distance =
       reinterpret_cast<uintptr_t>(output) - reinterpret_cast<uintptr_t>(input);
@@ -193,7 +193,7 @@ MPELU_ALWAYS_INLINE inline void write_span(const Run<R>& run, const Rows<R, scal
                                 [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
                                   const auto packs = packs_at(i, valid);
                                   if (!stream || valid < Pack<scalar_t>::kSize) {
-                                    output.prefetch(i + run.access.ahead_of_outputs);
+                                    output.prefetch(i + run.access.output_prefetch_distance);
                                   }
                                   output.store(packs, i, valid, stream);
                                 });
@@ -205,9 +205,9 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
                                          const Rows<R, const scalar_t>& input, const Visit& visit,
                                          const Element& element) {
   using P = Pack<scalar_t>;
-  write_span(run, output, lies_behind(output.data, input.data),
+  write_span(run, output, has_4k_aliasing(output.data, input.data),
              [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-               input.prefetch(i + run.access.ahead_of_inputs);
+               input.prefetch(i + run.access.input_prefetch_distance);
                auto x = input.load(i, valid);
                for_each_vector<R, P>(
                    i, valid, visit,
@@ -229,9 +229,9 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
   using P = Pack<scalar_t>;
   write_span(
       run, grad_input,
-      lies_behind(grad_input.data, input.data) || lies_behind(grad_input.data, grad_output.data),
+      has_4k_aliasing(grad_input.data, input.data) || has_4k_aliasing(grad_input.data, grad_output.data),
       [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-        const int64_t ahead = i + run.access.ahead_of_inputs;
+        const int64_t ahead = i + run.access.input_prefetch_distance;
         input.prefetch(ahead);
         if constexpr (kPrefetchGradOutput) {
           grad_output.prefetch(ahead);
@@ -258,7 +258,7 @@ MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scal
   const bool stream = may_stream(run, output);
   for_each_pack<P>(
       0, run.size, /*backwards=*/false, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-        const int64_t ahead = i + run.access.ahead_of_inputs;
+        const int64_t ahead = i + run.access.input_prefetch_distance;
         input.prefetch(ahead);
         earlier_input.prefetch(ahead);
         const auto x = input.load(i, valid);
@@ -289,7 +289,7 @@ MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scal
   const bool stream = may_stream(run, output);
   for_each_pack<P>(
       0, run.size, /*backwards=*/false, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-        const int64_t ahead = i + run.access.ahead_of_inputs;
+        const int64_t ahead = i + run.access.input_prefetch_distance;
         input.prefetch(ahead);
         grad_output.prefetch(ahead);
         earlier_input.prefetch(ahead);
@@ -318,7 +318,7 @@ MPELU_ALWAYS_INLINE inline void sum_span(const Run<R>& run, const Rows<R, const 
   using P = Pack<scalar_t>;
   for_each_pack<P>(0, run.size, /*backwards=*/false,
                    [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-                     input.prefetch(i + run.access.ahead_of_inputs);
+                     input.prefetch(i + run.access.input_prefetch_distance);
                      const auto x = input.load(i, valid);
                      for_each_vector<R, P>(
                          i, valid, visit,

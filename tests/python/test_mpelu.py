@@ -216,6 +216,20 @@ def test_parameters_that_are_not_finite_stay_in_their_channel(
     check_backward(sample)
 
 
+@by_dtype
+def test_parameters_have_no_gradient_where_no_element_uses_them(
+    device: torch.device, dtype: torch.dtype
+) -> None:
+    """Whatever they are, for rows of whole vectors and for others."""
+    alpha = torch.tensor([math.nan, 0.5, math.inf], dtype=dtype, device=device)
+    beta = torch.tensor([0.5, math.nan, -1.0], dtype=dtype, device=device)
+    for size in LAST_SIZES:
+        x = make_values((2, 3, size), dtype).abs().add(1).to(device)
+        _, *gradients = ops.mpelu_backward(torch.ones_like(x), x, alpha, beta)
+        for gradient in gradients:
+            assert torch.equal(gradient, torch.zeros_like(gradient)), size
+
+
 @pytest.mark.parametrize("dtype", HALF_DTYPES, ids=str)
 def test_half_input_with_float_parameters_is_computed_in_float(
     device: torch.device, dtype: torch.dtype

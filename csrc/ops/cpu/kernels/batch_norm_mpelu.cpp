@@ -21,12 +21,6 @@
 namespace mpelu::cpu {
 namespace {
 
-/// The vector's valid elements, and `other`'s in the lanes after them.
-template <typename V>
-MPELU_ALWAYS_INLINE inline V or_else(const V& vector, int64_t valid, const V& other) {
-  return valid < V::size() ? V::set(other, vector, std::max<int64_t>(valid, 0)) : vector;
-}
-
 /// A first guess of a channel's mean: that of so many elements far from each other.
 constexpr int64_t kGuesses = 16;
 /// The guess will do while the mean is no more than this many standard deviations away.

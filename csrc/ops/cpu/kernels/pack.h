@@ -2,6 +2,7 @@
 
 #include <ATen/OpMathType.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 
@@ -71,6 +72,12 @@ struct Pack {
     }
   }
 };
+
+/// The vector's valid elements, and `other`'s in the lanes after them.
+template <typename V>
+MPELU_ALWAYS_INLINE inline V or_else(const V& vector, int64_t valid, const V& other) {
+  return valid < V::size() ? V::set(other, vector, std::max<int64_t>(valid, 0)) : vector;
+}
 
 /// Makes what this thread has streamed visible to the others.
 inline void finish_streams() {

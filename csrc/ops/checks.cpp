@@ -98,6 +98,18 @@ int64_t wrapped_dim(const char* op, const at::Tensor& input, int64_t dim) {
   return dim < 0 ? dim + input.dim() : dim;
 }
 
+/// What the forward of a batch norm and its backward have in common.
+void check_batch_norm_parameters(const char* op, const at::Tensor& input,
+                                 const OptionalTensor& weight, const OptionalTensor& bias,
+                                 const at::Tensor& alpha, const OptionalTensor& beta) {
+  check_input(op, input);
+  TORCH_CHECK(input.dim() >= 2, op, ": expected input with at least 2 dimensions, got shape ",
+              input.sym_sizes());
+  check_parameters(op, input, alpha, beta, 1);
+  check_each_channel(op, input, weight, "weight");
+  check_each_channel(op, input, bias, "bias");
+}
+
 }  // namespace
 
 void check_input(const char* op, const at::Tensor& input, const char* name) {
@@ -123,12 +135,7 @@ void check_batch_norm(const char* op, const at::Tensor& input, const OptionalTen
                       const OptionalTensor& bias, const OptionalTensor& running_mean,
                       const OptionalTensor& running_var, const at::Tensor& alpha,
                       const OptionalTensor& beta, bool training) {
-  check_input(op, input);
-  TORCH_CHECK(input.dim() >= 2, op, ": expected input with at least 2 dimensions, got shape ",
-              input.sym_sizes());
-  check_parameters(op, input, alpha, beta, 1);
-  check_each_channel(op, input, weight, "weight");
-  check_each_channel(op, input, bias, "bias");
+  check_batch_norm_parameters(op, input, weight, bias, alpha, beta);
   check_each_channel(op, input, running_mean, "running_mean");
   check_each_channel(op, input, running_var, "running_var");
   TORCH_CHECK_VALUE(is_defined(running_mean) == is_defined(running_var), op,
@@ -148,8 +155,9 @@ void check_batch_norm_backward(const char* op, const at::Tensor& grad_output,
                                const OptionalTensor& bias, const at::Tensor& save_mean,
                                const at::Tensor& save_invstd, const at::Tensor& alpha,
                                const OptionalTensor& beta) {
-  check_batch_norm(op, input, weight, bias, save_mean, save_invstd, alpha, beta,
-                   /*training=*/false);
+  check_batch_norm_parameters(op, input, weight, bias, alpha, beta);
+  check_each_channel(op, input, save_mean, "save_mean");
+  check_each_channel(op, input, save_invstd, "save_invstd");
   check_grad_output(op, grad_output, input);
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 ops = torch.ops.mpelu
@@ -278,3 +279,69 @@ def test_kinds_of_tensors_that_are_not_supported(op: str, case: str) -> None:
 
 def test_sparse_parameter() -> None:
     assert_raises(ops.mpelu, ones(2, 3), ones(3).to_sparse(), says=(r"\bmpelu\b", "alpha|Sparse"))
+
+
+BAD_BATCH_NORMS: dict[str, dict[str, Any]] = {
+    "at least 2 dimensions": {"input": ones(3)},
+    "weight to have one element for": {"weight": ones(2)},
+    "bias to have the dtype": {"bias": ones(3, dtype=torch.float64)},
+    "running_var to have one": {"running_mean": ones(3), "running_var": ones(4)},
+    "alpha to have 1 element or": {"alpha": ones(2)},
+    "running_mean and running_var where training is False": {"training": False},
+}
+
+
+def batch_norm_arguments(device: torch.device, **changed: Any) -> dict[str, Any]:
+    arguments = {
+        **dict.fromkeys(("weight", "bias", "running_mean", "running_var", "beta")),
+        **{"input": ones(4, 3, 2, 2), "alpha": ones(3), "training": True},
+        **{"momentum": 0.1, "eps": 1e-5},
+        **changed,
+    }
+    return {
+        name: value.to(device) if isinstance(value, Tensor) else value
+        for name, value in arguments.items()
+    }
+
+
+@pytest.mark.parametrize("message", BAD_BATCH_NORMS)
+def test_bad_arguments_of_a_batch_norm(device: torch.device, message: str) -> None:
+    arguments = batch_norm_arguments(device, **BAD_BATCH_NORMS[message])
+    with pytest.raises(RuntimeError, match=f"batch_norm_mpelu: expected .*{message}"):
+        ops.batch_norm_mpelu(**arguments)
+
+
+@pytest.mark.parametrize("name", ["grad_output", "weight", "save_mean", "save_invstd", "alpha"])
+def test_the_backward_of_a_batch_norm_names_its_own_arguments(
+    device: torch.device, name: str
+) -> None:
+    x, three = ones(4, 3, 2, 2), ones(3)
+    arguments = {
+        **{"grad_output": x, "input": x, "weight": three, "bias": three},
+        **{"save_mean": three, "save_invstd": three, "alpha": three, "beta": three},
+        name: ones(2),
+    }
+    on_device = {name: tensor.to(device) for name, tensor in arguments.items()}
+    with pytest.raises(RuntimeError, match=f"batch_norm_mpelu_backward: expected {name} to have"):
+        ops.batch_norm_mpelu_backward(**on_device, training=True, eps=1e-5)
+
+
+def test_a_batch_of_one_value_for_each_channel_is_a_value_error(device: torch.device) -> None:
+    arguments = batch_norm_arguments(device, input=ones(1, 3, 1, 1))
+    with pytest.raises(ValueError, match="batch_norm_mpelu: expected more than 1 value"):
+        ops.batch_norm_mpelu(**arguments)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("missing", ["running_mean", "running_var"])
+def test_one_running_statistic_without_the_other_is_a_value_error(
+    device: torch.device, missing: str, training: bool
+) -> None:
+    x, statistics = ones(4, 3, 2), {"running_mean": ones(3), "running_var": ones(3), missing: None}
+    with pytest.raises(ValueError, match="running_mean and running_var"):
+        F.batch_norm(x, **statistics, training=True)
+    arguments = batch_norm_arguments(device, input=x, training=training, **statistics)
+    with pytest.raises(
+        ValueError, match=f"both running_mean and running_var .* None for {missing}"
+    ):
+        ops.batch_norm_mpelu(**arguments)

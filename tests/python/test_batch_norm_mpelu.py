@@ -381,34 +381,3 @@ def test_compiled_and_exported_modules_update_their_statistics(dynamic, device):
         torch.testing.assert_close(other.grad, one.grad)
     exported = torch.export.export(module.eval(), (x,)).module()
     torch.testing.assert_close(exported(x), module(x))
-
-
-def test_bad_arguments_are_named_in_one_error():
-    x = torch.randn(4, 3, 2, 2)
-    three = torch.ones(3)
-    for message, arguments in (
-        ("at least 2 dimensions", (x[0, 0, 0], three, three, None, None, three, None, True)),
-        ("weight to have one element for", (x, torch.ones(2), None, None, None, three, None, True)),
-        ("running_var to have one", (x, None, None, three, torch.ones(4), three, None, True)),
-        ("alpha to have 1 element or", (x, None, None, None, None, torch.ones(2), None, True)),
-        ("bias to have the dtype", (x, None, three.double(), None, None, three, None, True)),
-        ("running_mean and running_var", (x, None, None, None, None, three, None, False)),
-    ):
-        with pytest.raises(RuntimeError, match=f"batch_norm_mpelu: expected .*{message}"):
-            ops.batch_norm_mpelu(*arguments, MOMENTUM, EPS)
-    one_value = (x[:1, :, :1, :1], None, None, None, None, three, None, True)
-    with pytest.raises(ValueError, match="batch_norm_mpelu: expected more than 1 value"):
-        ops.batch_norm_mpelu(*one_value, MOMENTUM, EPS)
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("missing", ["running_mean", "running_var"])
-def test_one_running_statistic_without_the_other_is_a_value_error(missing: str, training: bool):
-    x = torch.randn(4, 3, 2)
-    statistics = {"running_mean": torch.zeros(3), "running_var": torch.ones(3), missing: None}
-    with pytest.raises(ValueError, match="running_mean and running_var"):
-        F.batch_norm(x, **statistics, training=True)
-    with pytest.raises(
-        ValueError, match=f"both running_mean and running_var .* None for {missing}"
-    ):
-        MF.batch_norm_mpelu(x, **statistics, alpha=torch.ones(()), training=training)

@@ -58,6 +58,11 @@ class _Kept(NamedTuple):
     tensor: Tensor
     version: int
 
+    @classmethod
+    def of(cls, tensor: Tensor) -> "_Kept":
+        # Not the tensor itself: an operator that saves its own output would keep itself alive.
+        return cls(tensor.detach(), tensor._version)
+
     def unpack(self) -> Tensor:
         if self.tensor._version != self.version:
             raise RuntimeError(
@@ -77,7 +82,7 @@ class _Activation:
             arguments |= {"running_mean": None, "running_var": None}
         self.op = op
         self.arguments = {
-            name: _Kept(value, value._version) if isinstance(value, Tensor) else value
+            name: _Kept.of(value) if isinstance(value, Tensor) else value
             for name, value in arguments.items()
         }
 
@@ -124,11 +129,15 @@ class _Recorder(TorchFunctionMode):
         return result
 
     def record(self, output: Tensor, activation: _Activation) -> None:
+        """Remembers an output until it is freed."""
         storage = output.untyped_storage()._cdata
         self.outputs[storage] = output._version, output.dtype, activation
         weakref.finalize(output, self.outputs.pop, storage, None)
 
     def pack(self, tensor: Tensor) -> _Kept | _Recomputed:
+        """What autograd saves in place of a tensor."""
+        if tensor.layout != torch.strided:  # without a storage
+            return _Kept.of(tensor)
         found = self.outputs.get(tensor.untyped_storage()._cdata)
         if found is not None:
             version, dtype, activation = found
@@ -136,7 +145,7 @@ class _Recorder(TorchFunctionMode):
                 return _Recomputed(
                     activation, tensor.size(), tensor.stride(), tensor.storage_offset()
                 )
-        return _Kept(tensor, tensor._version)
+        return _Kept.of(tensor)
 
 
 @functools.cache

@@ -235,6 +235,29 @@ def test_an_output_holds_its_input_only_as_its_graph_does(inside, device):
         assert storage() is None
 
 
+@pytest.mark.parametrize(
+    "own_output", [torch.sigmoid, torch.exp, mpelu.ELU(inplace=True)], ids=["sigmoid", "exp", "elu_"]
+)
+def test_a_graph_without_a_backward_is_freed(own_output, device):
+    """Also where an operator saves its own output, by which a hook could keep it alive."""
+    x = make_input(device)
+    with recompute_activations():
+        output = own_output(mpelu.functional.elu(x) + 1)
+    storage = storage_of(output)
+    del output
+    assert storage() is None
+
+
+def test_a_saved_tensor_may_be_sparse(device):
+    matrix = torch.eye(CHANNELS, device=device).to_sparse()
+    x = make_values(SHAPES[2], torch.float32).T.to(device).requires_grad_()
+    with recompute_activations():
+        output = torch.sparse.mm(matrix, mpelu.functional.elu(x))
+    (actual,) = torch.autograd.grad(output.sum(), x)
+    (expected,) = torch.autograd.grad(mpelu.functional.elu(x).sum(), x)
+    torch.testing.assert_close(actual, expected)
+
+
 def test_it_is_a_decorator_too(device):
     module, x = make("mpelu", device), make_input(device)
     factor = torch.ones_like(x).requires_grad_()

@@ -3,7 +3,11 @@
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/csrc/jit/serialization/pickler.h>
 
+#include <unistd.h>
+
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -91,7 +95,9 @@ void write_aside(const std::string& path, const Write& write) {
   if (fs::exists(status) && !fs::is_regular_file(status)) {
     return write(path);
   }
-  const auto part = path + ".part";
+  // A name of its own for each file that is being written, also by other processes.
+  static std::atomic<uint64_t> count = 0;
+  const auto part = c10::str(path, ".", ::getpid(), "-", count++, ".part");
   try {
     write(part);
   } catch (...) {

@@ -192,7 +192,7 @@ class Unpickler {
   int64_t read_long(size_t size) {
     TORCH_CHECK(size <= sizeof(int64_t), "it holds an integer of ", size, " bytes");
     const auto bytes = read_bytes(size);
-    uint64_t value = size > 0 && bytes.back() < 0 ? ~uint64_t{0} : 0;
+    uint64_t value = size > 0 && static_cast<signed char>(bytes.back()) < 0 ? ~uint64_t{0} : 0;
     std::memcpy(&value, bytes.data(), size);
     return static_cast<int64_t>(value);
   }

@@ -49,7 +49,7 @@ double root_mean_square(const at::Tensor& tensor) {
 /// The slope alpha * beta of an activation at 0 from below, as the root of its mean square over the
 /// channels; nothing for a module that is not one of the known activations.
 std::optional<double> slope_at_zero(const Module& module) {
-  if (const auto learned = nn::learned_by(module)) {
+  if (const auto learned = nn::learned_parameters(module)) {
     const auto& [alpha, beta] = *learned;
     return root_mean_square(beta.defined() ? alpha * beta : alpha);
   }
@@ -131,12 +131,11 @@ FanMode swapped(FanMode mode) {
 
 void taylor_init_(Module& module, std::optional<double> alpha, std::optional<double> beta,
                   FanMode mode, Distribution distribution, std::optional<at::Generator> generator) {
-  TORCH_CHECK_VALUE(alpha.has_value() == beta.has_value(), "alpha and beta go together, got ",
-                    alpha ? "alpha" : "beta", " alone");
-  if (alpha) {
-    check_finite("alpha", *alpha);
-    check_finite("beta", *beta);
-  }
+  const bool has_fallback = alpha || beta;
+  const double fallback_alpha = alpha.value_or(1.0);
+  const double fallback_beta = beta.value_or(1.0);
+  check_finite("alpha", fallback_alpha);
+  check_finite("beta", fallback_beta);
   std::vector<Layer> layers;
   flatten(module, "", layers);
 
@@ -149,8 +148,8 @@ void taylor_init_(Module& module, std::optional<double> alpha, std::optional<dou
     if (const auto slope = following_slope(layers, i)) {
       check_finite("the slope of the activation after '" + layers[i].name + "'", *slope);
       targets.push_back({layers[i].module, *slope, 1.0});
-    } else if (alpha) {
-      targets.push_back({layers[i].module, *alpha, *beta});
+    } else if (has_fallback) {
+      targets.push_back({layers[i].module, fallback_alpha, fallback_beta});
     } else {
       uncertain.push_back("'" + layers[i].name + "' (" + layers[i].module->name() + ")");
     }

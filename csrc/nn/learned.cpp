@@ -5,13 +5,13 @@
 
 namespace mpelu::nn {
 
-std::optional<Learned> learned_by(const torch::nn::Module& module) {
+std::optional<LearnedParameters> learned_parameters(const torch::nn::Module& module) {
   if (!is_any_of<SPELU, MPELU, BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d>(module)) {
     return std::nullopt;
   }
   const auto parameters = module.named_parameters(/*recurse=*/false);
   const auto* beta = parameters.find("beta");
-  return Learned{parameters["alpha"], beta != nullptr ? *beta : at::Tensor()};
+  return LearnedParameters{parameters["alpha"], beta != nullptr ? *beta : at::Tensor()};
 }
 
 }  // namespace mpelu::nn

@@ -6,13 +6,13 @@
 
 namespace mpelu::nn {
 
-/// What an activation learns.
-struct Learned {
+/// The learned parameters of an activation.
+struct LearnedParameters {
   at::Tensor alpha;
   at::Tensor beta;  ///< undefined where there is none: SPELU, beta = 1
 };
 
-/// The alpha and beta of a module that is an activation or has one in it; nothing for all others.
-std::optional<Learned> learned_by(const torch::nn::Module& module);
+/// Those of an activation, or of a module with one fused into it; nothing for any other module.
+std::optional<LearnedParameters> learned_parameters(const torch::nn::Module& module);
 
 }  // namespace mpelu::nn

@@ -11,7 +11,7 @@ namespace {
 using TensorSet = std::unordered_set<const at::TensorImpl*>;
 
 void insert_activation_parameters(const torch::nn::Module& module, TensorSet& found) {
-  if (const auto learned = nn::learned_by(module)) {
+  if (const auto learned = nn::learned_parameters(module)) {
     for (const auto& parameter : {learned->alpha, learned->beta}) {
       if (parameter.defined()) {
         found.insert(parameter.unsafeGetTensorImpl());

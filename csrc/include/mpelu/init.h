@@ -49,13 +49,13 @@ MPELU_API at::Tensor taylor_uniform_(at::Tensor tensor, double alpha = 1.0, doub
 /// normalisation, dropout, pooling, Identity and Flatten: ELU, SPELU, MPELU or BatchNormMPELU (of
 /// one alpha or beta per channel, the mean of alpha^2 beta^2 is taken), torch's ELU, PReLU and
 /// LeakyReLU (the slope is alpha beta) or ReLU (alpha = 0). Every other layer (a last one, one
-/// outside of a Sequential) gets the arguments alpha and beta, which are given together.
+/// outside of a Sequential) gets the arguments alpha and beta; one that is not given is 1.
 ///
 /// The weights of transposed convolutions are [in, out, kernel...]: their fan_in and fan_out are
 /// swapped.
 ///
 /// Throws c10::ValueError, with the model untouched, that names the layers whose activation cannot
-/// be told where alpha and beta are not given.
+/// be told where neither alpha nor beta is given.
 MPELU_API void taylor_init_(torch::nn::Module& module, std::optional<double> alpha = std::nullopt,
                             std::optional<double> beta = std::nullopt,
                             FanMode mode = FanMode::FanIn,

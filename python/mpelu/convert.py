@@ -324,7 +324,7 @@ def _unnormalised(norm: Any) -> nn.Module:
     if type(norm) in _FUSED:
         return nn.Identity()
     kind = SPELU if norm.beta is None else MPELU
-    activation: nn.Module = kind(norm.alpha.numel(), device="meta")
+    activation: nn.Module = kind(norm.alpha.numel(), **norm.initial, device="meta")
     activation.register_parameter("alpha", norm.alpha)
     if norm.beta is not None:
         activation.register_parameter("beta", norm.beta)

@@ -74,7 +74,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Adds the residual to the shortcut."""
-        output: Tensor = self.residual(input) + self.shortcut(input)
+        output: Tensor = self.residual(input)
+        output += self.shortcut(input)  # in place: a convolution's backward does not need its output
         return output
 
 

@@ -83,6 +83,17 @@ def test_folding_a_fused_module_leaves_its_activation(activation):
     assert not any(module.training for module in model.modules())
 
 
+@pytest.mark.parametrize("beta", [0.75, None])
+def test_a_folded_activation_starts_from_where_the_fused_module_did(beta):
+    fused = mpelu.BatchNormMPELU2d(4, alpha=0.25, beta=beta)
+    model = convert.fold_batch_norm_(nn.Sequential(nn.Conv2d(3, 4, 3), fused).eval())
+    alpha = model[1].alpha
+    nn.init.zeros_(alpha)
+    model[1].reset_parameters()
+    assert alpha.tolist() == [0.25] * 4
+    assert model[1].initial == fused.initial
+
+
 @pytest.mark.parametrize("part", ["Sequential", "1"])
 def test_folding_in_training_mode_is_refused(part):
     model = pair().eval()

@@ -46,16 +46,16 @@ def cases(device: str) -> Iterator[Case]:
 def measure_case(case: Case, peers: list[Peer], seconds: float) -> Iterator[Row]:
     torch.compiler.reset()
     inputs = case.inputs()
-    for direction, limit, make_task in (
+    for direction, reference, make_task in (
         ("forward", CLONE, forward_task),
         ("backward", ADD, backward_task),
     ):
-        shown = [limit, *peers]
+        shown = [reference, *peers]
         times = interleaved([(make_task(p, inputs), case.threads) for p in shown], seconds)
         for peer, time in zip(shown, times, strict=True):
             row = {**asdict(case), "direction": direction, "peer": peer.name, **asdict(time)}
-            row["of_limit"] = time.median_s / times[0].median_s
-            if direction == "backward" and peer is not limit:
+            row["of_reference"] = time.median_s / times[0].median_s
+            if direction == "backward" and peer is not reference:
                 row.update(asdict(memory(training_task(peer, inputs), inputs.x.device)))
             yield row
 
@@ -72,7 +72,7 @@ def print_table(case: Case, rows: list[Row]) -> None:
         for direction in ("forward", "backward"):
             row = directions.get(direction)
             numbers = (
-                (float(row["median_s"]) * 1e3, float(row["iqr_s"]) * 1e3, float(row["of_limit"]))
+                (float(row["median_s"]) * 1e3, float(row["iqr_s"]) * 1e3, float(row["of_reference"]))
                 if row
                 else ()
             )

@@ -94,10 +94,10 @@ class Peer:
         return [inputs.x, *(getattr(inputs, name) for name in self.learns)]
 
 
-#: The cost of reading the input and writing the output: no forward can be faster.
-CLONE = Peer("clone (limit)", lambda i: i.x.detach().clone(), is_differentiable=False)
-#: Two tensors read and one written, as every backward has to.
-ADD = Peer("add (limit)", lambda i: torch.add(i.x.detach(), i.grad_output), is_differentiable=False)
+#: The memory traffic of a forward: a tensor read and one written.
+CLONE = Peer("torch clone", lambda i: i.x.detach().clone(), is_differentiable=False)
+#: That of a backward: two tensors read and one written.
+ADD = Peer("torch add", lambda i: torch.add(i.x.detach(), i.grad_output), is_differentiable=False)
 
 RELU = Peer("torch relu", lambda i: F.relu(i.x))
 ELU = Peer("torch elu", lambda i: F.elu(i.x))

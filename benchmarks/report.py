@@ -1,4 +1,4 @@
-"""Writes the README's tables and its charts from the newest files in benchmarks/results.
+"""Writes the documents' tables and charts from the newest files in benchmarks/results.
 
     python benchmarks/report.py          # all of them
     python benchmarks/report.py gpu      # that table alone
@@ -19,7 +19,7 @@ import cuda_bars
 import networks
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
 CHART = ROOT / "docs" / "benchmark.png"
 NETWORKS_CHART = ROOT / "docs" / "networks.png"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -80,7 +80,7 @@ def speed_table(result: Result) -> str:
         for direction in ("forward", "backward"):
             row = directions.get(direction)
             cells += (
-                [f"{row['median_s'] * 1e3:.2f} ms", f"{row['of_limit']:.2f}"] if row else ["", ""]
+                [f"{row['median_s'] * 1e3:.2f} ms", f"{row['of_reference']:.2f}"] if row else ["", ""]
             )
         saved = directions.get("backward", {}).get("saved_bytes")
         cells.append("" if saved is None else f"{saved / 1e6:.0f} MB")
@@ -114,17 +114,44 @@ def accuracy_table(result: Result) -> str:
     return "\n".join(lines)
 
 
+def count_of_met(result: Result) -> str:
+    return f"{sum(row['is_met'] for row in result['rows'])} of {len(result['rows'])}"
+
+
+def bars_summary(result: Result) -> str:
+    short = [row["name"] for row in result["rows"] if not row["is_met"]]
+    missed = f", all but: {'; '.join(short)}" if short else ""
+    return (
+        f"{count_of_met(result)} bars of `make bench-check` are met{missed} ({described(result)}).\n"
+        "[docs/benchmarks.md](docs/benchmarks.md) has all of them, and those of other machines."
+    )
+
+
 def bars_table(result: Result) -> str:
-    met = sum(row["is_met"] for row in result["rows"])
     lines = [
-        f"{met} of {len(result['rows'])} bars of `make bench-check` are met ({described(result)}):",
+        f"{count_of_met(result)} bars are met ({described(result)}):",
         "",
-        "| time of ours, as a ratio | measured | bar |",
+        "| our time as a ratio to the reference's | measured | at most |",
         "|---|---|---|",
     ]
     for row in result["rows"]:
         ratio = measured(row["ratio"], row["is_met"], digits=3)
         lines.append(f"| {row['name']} | {ratio} | {row['limit']:.3f} |")
+    return "\n".join(lines)
+
+
+def machines_table() -> str:
+    """The bars on other machines, each with a folder of its own."""
+    lines = ["| machine | bars met | falls short |", "|---|---|---|"]
+    for path in sorted(RESULTS.glob("*/bars-*.json")):
+        result = json.loads(path.read_text())
+        short = [f"{r['name']} {r['ratio']:.2f}" for r in result["rows"] if not r["is_met"]]
+        cells = (
+            f"{described(result)} (`results/{path.parent.name}`)",
+            count_of_met(result),
+            "; ".join(short),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -138,7 +165,7 @@ def gpu_table() -> str:
     lines = [
         head,
         "",
-        "| time of ours on the GPU, as a ratio | bars | the worst | is to be at most |",
+        "| our time on the GPU as a ratio to the reference's | bars | the worst | at most |",
         "|---|---|---|---|",
     ]
     rows = {row["name"]: row for row in result["rows"]} if result else {}
@@ -186,7 +213,7 @@ def networks_table() -> str:
                 f"{row['peak_bytes'] / relu['peak_bytes']:.3f}",
             )
             lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| the bars | measured | bar |", "|---|---|---|"]
+    lines += ["", "| as a ratio | measured | at most |", "|---|---|---|"]
     for bar in networks.measured_bars(result["rows"]):
         ratio = measured(bar.ratio, bar.is_met, digits=3)
         lines.append(f"| {bar.name} | {ratio} | {bar.limit:.2f} |")
@@ -235,15 +262,15 @@ def draw_chart(result: Result) -> None:
     table = shown_rows(result)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
     peers = list(table)[::-1]
-    for axis, direction, limit in zip(axes, ("forward", "backward"), ("clone", "add"), strict=True):
+    for axis, direction, name in zip(axes, ("forward", "backward"), ("clone", "add"), strict=True):
         found = [peer for peer in peers if direction in table[peer]]
-        values = [table[peer][direction]["of_limit"] for peer in found]
+        values = [table[peer][direction]["of_reference"] for peer in found]
         colours = ["tab:orange" if peer.startswith("mpelu") else "tab:grey" for peer in found]
         bars = axis.barh(found, values, color=colours)
         axis.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
         axis.set_xscale("log")
         axis.margins(x=0.15)
-        axis.set_title(f"{direction}: time of one torch.{limit}")
+        axis.set_title(f"{direction}: as a multiple of one torch.{name}")
     figure.suptitle(described(result), fontsize=8)
     figure.tight_layout()
     figure.savefig(CHART, dpi=110)
@@ -253,10 +280,26 @@ def draw_chart(result: Result) -> None:
 WRITERS: dict[str, Callable[[], str]] = {
     "speed": lambda: speed_table(newest_of("speed")),
     "accuracy": lambda: accuracy_table(newest_of("accuracy")),
+    "summary": lambda: bars_summary(newest_of("bars")),
     "bars": lambda: bars_table(newest_of("bars")),
+    "machines": machines_table,
     "gpu": gpu_table,
     "networks": networks_table,
 }
+
+
+def write_block(table: str, content: str) -> None:
+    """Puts a table where a document has its block."""
+    block = re.compile(f"(<!-- {table}: begin -->\n).*?(<!-- {table}: end -->)", re.S)
+    for document in DOCUMENTS:
+        text, count = block.subn(
+            lambda match: f"{match[1]}\n{content}\n\n{match[2]}", document.read_text()
+        )
+        if count:
+            document.write_text(text)
+            print(f"written: {table} in {document}")
+            return
+    raise SystemExit(f"no document has a block for {table}")
 
 
 def main() -> None:
@@ -265,15 +308,8 @@ def main() -> None:
     tables = parser.parse_args().tables or list(WRITERS)
     if unknown := set(tables) - set(WRITERS):
         parser.error(f"there is no table {', '.join(unknown)}")
-    text = README.read_text()
     for table in tables:
-        block = re.compile(f"(<!-- {table}: begin -->\n).*?(<!-- {table}: end -->)", re.S)
-        if not block.search(text):
-            raise SystemExit(f"{README} has no block for {table}")
-        written = WRITERS[table]()
-        text = block.sub(lambda match, new=written: f"{match[1]}\n{new}\n\n{match[2]}", text)
-    README.write_text(text)
-    print(f"written: {README}")
+        write_block(table, WRITERS[table]())
     if "speed" in tables:
         draw_chart(newest_of("speed"))
         print(f"written: {CHART}")

@@ -72,9 +72,7 @@ def print_table(case: Case, rows: list[Row]) -> None:
         for direction in ("forward", "backward"):
             row = directions.get(direction)
             numbers = (
-                (float(row["median_s"]) * 1e3, float(row["iqr_s"]) * 1e3, float(row["of_reference"]))
-                if row
-                else ()
+                (row["median_s"] * 1e3, row["iqr_s"] * 1e3, row["of_reference"]) if row else ()
             )
             cells += [f"{number:.3f}" for number in numbers] or [""] * 3
         backward = directions.get("backward", {})

@@ -79,9 +79,8 @@ def speed_table(result: Result) -> str:
         cells = [peer]
         for direction in ("forward", "backward"):
             row = directions.get(direction)
-            cells += (
-                [f"{row['median_s'] * 1e3:.2f} ms", f"{row['of_reference']:.2f}"] if row else ["", ""]
-            )
+            times = (f"{row['median_s'] * 1e3:.2f} ms", f"{row['of_reference']:.2f}") if row else ()
+            cells += times or ("", "")
         saved = directions.get("backward", {}).get("saved_bytes")
         cells.append("" if saved is None else f"{saved / 1e6:.0f} MB")
         lines.append("| " + " | ".join(cells) + " |")
@@ -122,7 +121,8 @@ def bars_summary(result: Result) -> str:
     short = [row["name"] for row in result["rows"] if not row["is_met"]]
     missed = f", all but: {'; '.join(short)}" if short else ""
     return (
-        f"{count_of_met(result)} bars of `make bench-check` are met{missed} ({described(result)}).\n"
+        f"{count_of_met(result)} bars of `make bench-check` are met{missed} "
+        f"({described(result)}).\n"
         "[docs/benchmarks.md](docs/benchmarks.md) has all of them, and those of other machines."
     )
 

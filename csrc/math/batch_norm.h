@@ -27,8 +27,8 @@ struct FoldedBatchNorm {
   Channel<V> activation;
 };
 
-/// A channel's sums for the gradients of its parameters, without the factors that all of its elements
-/// have in common.
+/// A channel's sums for the gradients of its parameters, without the factors that all of its
+/// elements have in common.
 template <typename V>
 struct BatchNormSums {
   Sums<V> activation;

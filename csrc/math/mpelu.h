@@ -24,8 +24,8 @@ enum class ParameterRange {
 template <ParameterRange kRange>
 using RangeConstant = std::integral_constant<ParameterRange, kRange>;
 
-/// Whether the rounding errors of beta * x and of expm1 are compensated. That is not worth it where x
-/// has been rounded itself or the result is stored in a half type.
+/// Whether the rounding errors of beta * x and of expm1 are compensated. That is not worth it where
+/// x has been rounded itself or the result is stored in a half type.
 enum class Precision { kFull, kRounded };
 
 /// For results that are computed in T and stored as scalar_t.
@@ -45,7 +45,7 @@ struct Channel {
   }
 };
 
-/// f(x). A zero x keeps its sign. With alpha = 0 it equals ReLU bit for bit: +0, never -0, for x < 0.
+/// f(x). A zero x keeps its sign. With alpha = 0 it is ReLU bit for bit: +0, never -0, for x < 0.
 template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kFull,
           typename V, typename RateOfV>
 MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel) {
@@ -83,8 +83,8 @@ MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel) {
   }
 }
 
-/// A channel's sums for the gradients of its parameters, without the factors that all of its elements
-/// have in common.
+/// A channel's sums for the gradients of its parameters, without the factors that all of its
+/// elements have in common.
 template <typename V>
 struct Sums {
   V alpha;
@@ -138,8 +138,8 @@ MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V, RateOfV>& chan
   return R::select(is_lower, scaled * (channel.alpha * channel.rate.beta), grad_output);
 }
 
-/// The gradients of alpha and beta from a channel's complete sums. A sum of zero gives a gradient of
-/// zero even where alpha is infinite or NaN.
+/// The gradients of alpha and beta from a channel's complete sums. A sum of zero gives a gradient
+/// of zero even where alpha is infinite or NaN.
 template <typename T, typename S>
 MPELU_HOST_DEVICE Sums<S> parameter_gradients(const Sums<S>& sums, T alpha) {
   return {sums.alpha, sums.beta == S(0) ? S(0) : sums.beta * S(alpha)};

@@ -123,8 +123,8 @@ struct Real<at::vec::Vectorized<T>> {
   }
 };
 
-/// beta in all lanes, or one in each. It is x that is clamped, not beta x: the product stays finite,
-/// and so does its rounding error.
+/// beta in all lanes, or one in each. It is x that is clamped, not beta x: the product stays
+/// finite, and so does its rounding error.
 template <typename T>
 struct Rate<at::vec::Vectorized<T>> {
   using V = at::vec::Vectorized<T>;

@@ -75,7 +75,7 @@ class Bottleneck(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Adds the residual to the shortcut."""
         output: Tensor = self.residual(input)
-        output += self.shortcut(input)  # in place: a convolution's backward does not need its output
+        output += self.shortcut(input)  # a convolution does not need its output for the backward
         return output
 
 

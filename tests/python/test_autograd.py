@@ -236,7 +236,9 @@ def test_an_output_holds_its_input_only_as_its_graph_does(inside, device):
 
 
 @pytest.mark.parametrize(
-    "own_output", [torch.sigmoid, torch.exp, mpelu.ELU(inplace=True)], ids=["sigmoid", "exp", "elu_"]
+    "own_output",
+    [torch.sigmoid, torch.exp, mpelu.ELU(inplace=True)],
+    ids=["sigmoid", "exp", "elu_"],
 )
 def test_a_graph_without_a_backward_is_freed(own_output, device):
     """Also where an operator saves its own output, by which a hook could keep it alive."""

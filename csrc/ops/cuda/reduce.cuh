@@ -26,8 +26,8 @@ __device__ BatchNormSums<T>& operator+=(BatchNormSums<T>& sums, const BatchNormS
 }
 
 /// Adds up the values of a block of `width` x `height` threads over its height, pairwise in a fixed
-/// order. The first `width` threads get the sums; the others' values are unspecified. Called at most
-/// once per kernel.
+/// order. The first `width` threads get the sums; the others' values are unspecified. Called at
+/// most once per kernel.
 template <int kThreads, typename T, int N>
 __device__ void reduce_block(T (&values)[N], int width, int height) {
   __shared__ T shared[N][kThreads];

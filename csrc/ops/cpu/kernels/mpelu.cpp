@@ -47,15 +47,16 @@ void backward(scalar_t* grad_input, const ChannelGradients& gradients, const sca
             layout, lanes, outputs_for(grad_input, input, layout),
             [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {
               map_span(run, run.of(grad_input), run.of(grad_output), run.of(input), visit,
-                       [](const V& g, const V& x, int64_t valid, const auto& channel,
-                          auto& sums) MPELU_ALWAYS_INLINE {
-                         math::Sums<V> added{sums[0], sums[1]};
-                         const V grad = math::backward<kRange>(g, x, channel, added);
-                         // A parameter that is NaN makes NaN of the zeros after the last element.
-                         sums = {or_else(added.alpha, valid, sums[0]),
-                                 or_else(added.beta, valid, sums[1])};
-                         return grad;
-                       });
+                       [](const V& g, const V& x, int64_t valid, const auto& channel, auto& sums)
+                           MPELU_ALWAYS_INLINE {
+                             math::Sums<V> added{sums[0], sums[1]};
+                             const V grad = math::backward<kRange>(g, x, channel, added);
+                             // A parameter that is NaN makes NaN of the zeros after the last
+                             // element.
+                             sums = {or_else(added.alpha, valid, sums[0]),
+                                     or_else(added.beta, valid, sums[1])};
+                             return grad;
+                           });
             });
       });
   for (int64_t channel = 0; channel < layout.channels; ++channel) {

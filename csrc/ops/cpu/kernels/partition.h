@@ -67,8 +67,8 @@ inline bool is_large(const Layout& layout, int64_t item_size) {
 constexpr int64_t kLineBytes = 64;
 constexpr int64_t kPageBytes = 4096;
 
-/// The distance of prefetching: further than the hardware's own, and longer than the memory's latency
-/// even for a pass that computes little.
+/// The distance of prefetching: further than the hardware's own, and longer than the memory's
+/// latency even for a pass that computes little.
 constexpr int64_t kPrefetchBytes = 8192;
 
 /// Where a pass over a tensor puts its outputs.
@@ -242,8 +242,8 @@ struct Tiles {
 
   int64_t stride() const { return columns + layout.skipped; }
 
-  /// The same with R rows at a time, or with half as many, and so on, as long as a large tensor's rows
-  /// are whole pages apart and a store is half a line. Where halves of several such lines are
+  /// The same with R rows at a time, or with half as many, and so on, as long as a large tensor's
+  /// rows are whole pages apart and a store is half a line. Where halves of several such lines are
   /// streamed in turns, it takes up to five times as long (Zen 3, AVX2).
   template <int R, typename Body>
   void for_each_run_of_most(const Unit& unit, Outputs outputs, const Body& body) const {

@@ -227,24 +227,25 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
                                          const Rows<R, const scalar_t>& input, const Visit& visit,
                                          const Element& element) {
   using P = Pack<scalar_t>;
-  write_span(
-      run, grad_input,
-      has_4k_aliasing(grad_input.data, input.data) || has_4k_aliasing(grad_input.data, grad_output.data),
-      [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-        const int64_t ahead = i + run.access.input_prefetch_distance;
-        input.prefetch(ahead);
-        if constexpr (kPrefetchGradOutput) {
-          grad_output.prefetch(ahead);
-        }
-        const auto x = input.load(i, valid);
-        auto g = grad_output.load(i, valid);
-        for_each_vector<R, P>(
-            i, valid, visit,
-            [&](int r, int v, int64_t count, auto&&... channels) MPELU_ALWAYS_INLINE {
-              g[r].vectors[v] = element(g[r].vectors[v], x[r].vectors[v], count, channels...);
-            });
-        return g;
-      });
+  write_span(run, grad_input,
+             has_4k_aliasing(grad_input.data, input.data) ||
+                 has_4k_aliasing(grad_input.data, grad_output.data),
+             [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+               const int64_t ahead = i + run.access.input_prefetch_distance;
+               input.prefetch(ahead);
+               if constexpr (kPrefetchGradOutput) {
+                 grad_output.prefetch(ahead);
+               }
+               const auto x = input.load(i, valid);
+               auto g = grad_output.load(i, valid);
+               for_each_vector<R, P>(
+                   i, valid, visit,
+                   [&](int r, int v, int64_t count, auto&&... channels) MPELU_ALWAYS_INLINE {
+                     g[r].vectors[v] =
+                         element(g[r].vectors[v], x[r].vectors[v], count, channels...);
+                   });
+               return g;
+             });
 }
 
 /// Two passes at once, the second over an earlier input than the first: output =

@@ -121,9 +121,7 @@ def bars_summary(result: Result) -> str:
     short = [row["name"] for row in result["rows"] if not row["is_met"]]
     missed = f", all but: {'; '.join(short)}" if short else ""
     return (
-        f"{count_of_met(result)} bars of `make bench-check` are met{missed} "
-        f"({described(result)}).\n"
-        "[docs/benchmarks.md](docs/benchmarks.md) has all of them, and those of other machines."
+        f"{count_of_met(result)} bars of `make bench-check` are met{missed} ({described(result)})."
     )
 
 

@@ -10,11 +10,12 @@ from torch import Tensor
 ops = torch.ops.mpelu
 
 # 16 MiB and more of float32 (of bfloat16, too, in the last two), in rows and columns that no vector
-# divides, but for the whole packs and lines.
+# divides, but for the whole packs and lines; the 64 channels' rows are half a page apart.
 SHAPES = {
     "rows": ((64, 64, 32, 33), torch.contiguous_format),
     "columns": ((64, 1343, 7, 7), torch.contiguous_format),
     "channels last": ((33, 67, 44, 45), torch.channels_last),
+    "64 channels last": ((33, 64, 45, 47), torch.channels_last),
     "whole packs": ((64, 64, 32, 32), torch.contiguous_format),
     "many channels": ((2100, 4099), torch.contiguous_format),
     "whole lines": ((4200, 2048), torch.contiguous_format),

@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 2)
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     const auto channel =
-        static_cast<int>(geometry.inner.divide(inside ? column * N + i : 0).quotient);
+        static_cast<uint32_t>(geometry.inner.divide(inside ? column * N + i : 0).quotient);
     channels[i] = view[channel];
   }
 

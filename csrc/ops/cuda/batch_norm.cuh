@@ -65,7 +65,7 @@ class BatchNormView {
         bias_(parameters.bias),
         activation_(parameters.alpha, parameters.beta) {}
 
-  __device__ Channel operator[](int channel) const {
+  __device__ Channel operator[](uint32_t channel) const {
     return {mean_[channel], invstd_[channel] * weight_[channel], bias_[channel],
             activation_[channel]};
   }
@@ -118,7 +118,7 @@ class InputGradientView {
   InputGradientView(const BatchNormParameters& parameters, const void* means, int64_t channels)
       : batch_norm_(parameters), means_(static_cast<const V*>(means)), channels_(channels) {}
 
-  __device__ Channel operator[](int channel) const {
+  __device__ Channel operator[](uint32_t channel) const {
     const auto batch_norm = batch_norm_[channel];
     if (means_ == nullptr) {
       return {batch_norm, {}};

@@ -42,12 +42,12 @@ template <typename scalar_t, int N, typename View, typename Function>
 __device__ void for_each_neighbour(int64_t index, const Channels& channels, const View& view,
                                    const Function& f) {
   const int64_t inner = channels.inner.divisor();
-  const int count = static_cast<int>(channels.count.divisor());
-  int index_of_channel = 0;
+  const auto count = static_cast<uint32_t>(channels.count.divisor());
+  uint32_t index_of_channel = 0;
   int64_t left = N;  // elements up to the next channel
   if (count > 1) {
     const auto [row, column] = channels.inner.divide(index);
-    index_of_channel = static_cast<int>(channels.count.divide(row).remainder);
+    index_of_channel = static_cast<uint32_t>(channels.count.divide(row).remainder);
     left = inner - column;
   }
   if constexpr (N > 1) {

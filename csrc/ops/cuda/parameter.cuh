@@ -15,16 +15,16 @@ class ParameterView {
   explicit ParameterView(const Parameter& parameter)
       : data_(static_cast<const param_t*>(parameter.data)),
         value_(static_cast<V>(parameter.value)),
-        shared_(parameter.count == 1) {}
+        mask_(parameter.count == 1 ? 0 : ~uint32_t{0}) {}
 
-  __device__ V operator[](int channel) const {
-    return data_ == nullptr ? value_ : static_cast<V>(widen(data_[shared_ ? 0 : channel]));
+  __device__ V operator[](uint32_t channel) const {
+    return data_ == nullptr ? value_ : static_cast<V>(widen(data_[channel & mask_]));
   }
 
  private:
   const param_t* data_;
   V value_;
-  bool shared_;
+  uint32_t mask_;  // of the channel: 0 where all share one element
 };
 
 /// Calls body with the range that has the channel's parameters, as a constant: what body does with
@@ -58,7 +58,9 @@ class ActivationView {
 
   ActivationView(const Parameter& alpha, const Parameter& beta) : alpha_(alpha), beta_(beta) {}
 
-  __device__ Channel operator[](int channel) const { return {alpha_[channel], {beta_[channel]}}; }
+  __device__ Channel operator[](uint32_t channel) const {
+    return {alpha_[channel], {beta_[channel]}};
+  }
 
  private:
   ParameterView<param_t, V> alpha_;

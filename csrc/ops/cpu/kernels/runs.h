@@ -14,17 +14,19 @@ namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
 inline namespace CPU_CAPABILITY {
 
-/// Shorter rows than this many packs go by columns ...
-constexpr int64_t kRowPacks = 8;
+/// Rows of fewer bytes than this go by columns ...
+constexpr int64_t kRowBytes = 512;
 /// ... unless the columns' parameters would be read for no more than this many rows of them.
 constexpr int64_t kFewRows = 8;
 
 template <typename scalar_t>
 bool has_long_rows(const Layout& layout) {
-  static_assert(kRowPacks * Pack<scalar_t>::kSize <= kTileColumns);
-  static_assert(Pack<scalar_t>::kSize <= kColumnsBeyond);
-  const int64_t packs = layout.inner / Pack<scalar_t>::kSize;
-  return layout.channels == 1 || packs >= kRowPacks || (packs > 0 && layout.outer <= kFewRows);
+  constexpr int64_t kRow = kRowBytes / sizeof(scalar_t);
+  constexpr int64_t kPack = Pack<scalar_t>::kSize;
+  static_assert(kRow <= kTileColumns);
+  static_assert(kPack <= kColumnsBeyond);
+  return layout.channels == 1 || layout.inner >= kRow ||
+         (layout.inner >= kPack && layout.outer <= kFewRows);
 }
 
 /// Calls body(run, visit) for the runs that make up the tensor; visit(i, element) calls

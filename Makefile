@@ -1,7 +1,7 @@
 # make build    set up an environment (.venv) and build and install mpelu in it
 # make train    train the depth-20 MPELU residual network on images for two epochs
 # make test     run every C++ and Python test
-# make bench    time mpelu beside its peers, measure its errors, write both into the README
+# make bench    time mpelu beside its peers, measure its errors, write both into the documents
 # make bench-check   fail if a bar of the CPU kernels falls short (not part of make test)
 # make bench-networks   time a training step of whole networks and count its memory (minutes)
 # make gpu      build for this machine's card with $(PYTHON)'s own torch, run the CUDA tests, the

@@ -203,15 +203,20 @@ def measure_in_process_with(capability: str, arguments: argparse.Namespace) -> l
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="of timing for each side")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--output", type=Path, help="a folder; default: benchmarks/results")
     parser.add_argument(
         "--bars", default="", metavar="TEXT", help="those with TEXT in their name, written nowhere"
     )
     parser.add_argument(
-        "--any-processor", action="store_true", help="measure even where there is no AVX-512"
+        "--any-processor",
+        action="store_true",
+        help="measure even where there is no AVX-512, into the folder --output",
     )
     parser.add_argument("--only", choices=("AVX512", "AVX2"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.any_processor and not (arguments.output or arguments.bars):
+        parser.error("--any-processor needs an --output, since benchmarks/results is for AVX-512")
+    return arguments
 
 
 def main() -> int:
@@ -230,9 +235,13 @@ def main() -> int:
         return 2
     results = measure_bars("AVX512", arguments)
     results += measure_in_process_with("AVX2", arguments)
+    if not results:
+        print(f"no bar has {arguments.bars!r} in its name", file=sys.stderr)
+        return 2
     if not arguments.bars:
         rows = [{**asdict(result), "is_met": result.is_met} for result in results]
-        print("written:", write_results("bars", "cpu", rows, arguments.output))
+        folder = arguments.output or Path("benchmarks/results")
+        print("written:", write_results("bars", "cpu", rows, folder))
     short = [result.name for result in results if not result.is_met]
     print(f"{len(results) - len(short)} of {len(results)} bars are met")
     return 1 if short else 0

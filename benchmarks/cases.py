@@ -51,7 +51,7 @@ class Case:
             return values.clone()
 
         def number(shared: bool = False) -> Tensor:
-            size = () if shared else self.shape[:2][-1:]  # of one dimension, that is the channels'
+            size = () if shared else (self.shape[min(1, len(self.shape) - 1)],)
             values = torch.rand(size, device=self.device, generator=generator)
             return (0.5 + values).to(dtype)
 

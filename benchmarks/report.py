@@ -119,9 +119,9 @@ def count_of_met(result: Result) -> str:
 
 def bars_summary(result: Result) -> str:
     short = [row["name"] for row in result["rows"] if not row["is_met"]]
-    missed = f", all but: {'; '.join(short)}" if short else ""
+    missed = f"; these fall short: {'; '.join(short)}" if short else ""
     return (
-        f"{count_of_met(result)} bars of `make bench-check` are met{missed} ({described(result)})."
+        f"{count_of_met(result)} bars of `make bench-check` are met ({described(result)}){missed}."
     )
 
 
@@ -141,11 +141,11 @@ def bars_table(result: Result) -> str:
 def machines_table() -> str:
     """The bars on other machines, each with a folder of its own."""
     lines = ["| machine | bars met | falls short |", "|---|---|---|"]
-    for path in sorted(RESULTS.glob("*/bars-*.json")):
-        result = json.loads(path.read_text())
+    for folder in sorted({path.parent.name for path in RESULTS.glob("*/bars-*.json")}):
+        result = newest_of(f"{folder}/bars")
         short = [f"{r['name']} {r['ratio']:.2f}" for r in result["rows"] if not r["is_met"]]
         cells = (
-            f"{described(result)} (`results/{path.parent.name}`)",
+            f"{described(result)} (`benchmarks/results/{folder}`)",
             count_of_met(result),
             "; ".join(short),
         )

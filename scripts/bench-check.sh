@@ -7,5 +7,5 @@ source "${BASH_SOURCE[0]%/*}/build.sh"
 
 status=0
 "$VENV_PYTHON" benchmarks/bars.py "${EXTRA_ARGS[@]}" || status=$?
-"$VENV_PYTHON" benchmarks/report.py summary bars
+"$VENV_PYTHON" benchmarks/report.py summary bars machines
 exit "$status"

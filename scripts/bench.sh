@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Times mpelu beside its peers and measures its errors, into benchmarks/results/; then writes the
-# README's tables and its chart from the files there. ARGS goes to benchmarks/bench.py.
+# documents' tables and charts from the files there. ARGS goes to benchmarks/bench.py.
 # shellcheck source-path=SCRIPTDIR
 
 source "${BASH_SOURCE[0]%/*}/build.sh"

@@ -95,7 +95,7 @@ void write_aside(const std::string& path, const Write& write) {
   if (fs::exists(status) && !fs::is_regular_file(status)) {
     return write(path);
   }
-  // A name of its own for each file that is being written, also by other processes.
+  // A name of its own for each file that is being written, also by this machine's other processes.
   static std::atomic<uint64_t> count = 0;
   const auto part = c10::str(path, ".", ::getpid(), "-", count++, ".part");
   try {

@@ -74,8 +74,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Adds the residual to the shortcut."""
-        output: Tensor = self.residual(input)
-        output += self.shortcut(input)  # a convolution does not need its output for the backward
+        output: Tensor = self.residual(input) + self.shortcut(input)
         return output
 
 

@@ -24,7 +24,7 @@ def test_kernels_of_a_smaller_instruction_set(capability: str) -> None:
     activations = "(contiguous or not_finite or sign) and (float32 or bfloat16)"
     batch_norm = "those_of_the_pair or narrow or survive or past_the_end"
     selection = f"cpu and not large and ({activations} or {batch_norm})"
-    if capability == "AVX2":  # which streams, as the others do not by halves of a line
+    if capability == "AVX2":  # it alone streams stores of half a line
         selection += " or cpu and equals_its_parts and float32 and (channels or lines)"
     program = (
         "import pytest, sys, torch;"

@@ -242,8 +242,8 @@ struct Tiles {
 
   int64_t stride() const { return columns + layout.skipped; }
 
-  /// The same with R rows at a time, or with half as many, and so on, as long as a large tensor's
-  /// rows are whole pages apart and a store is half a line. Where halves of several such lines are
+  /// The same with R rows at a time, or with half as many, and so on, as long as a store is half a
+  /// line and two of a large tensor's R rows lie whole pages apart. Where halves of such lines are
   /// streamed in turns, it takes up to five times as long (Zen 3, AVX2).
   template <int R, typename Body>
   void for_each_run_of_most(const Unit& unit, Outputs outputs, const Body& body) const {

@@ -51,8 +51,7 @@ void backward(scalar_t* grad_input, const ChannelGradients& gradients, const sca
                            MPELU_ALWAYS_INLINE {
                              math::Sums<V> added{sums[0], sums[1]};
                              const V grad = math::backward<kRange>(g, x, channel, added);
-                             // A parameter that is NaN makes NaN of the zeros after the last
-                             // element.
+                             // Of the zeros after the last element a NaN parameter makes NaN.
                              sums = {or_else(added.alpha, valid, sums[0]),
                                      or_else(added.beta, valid, sums[1])};
                              return grad;

@@ -65,7 +65,6 @@ inline bool is_large(const Layout& layout, int64_t item_size) {
 }
 
 constexpr int64_t kLineBytes = 64;
-constexpr int64_t kPageBytes = 4096;
 
 /// The distance of prefetching: further than the hardware's own, and longer than the memory's
 /// latency even for a pass that computes little.

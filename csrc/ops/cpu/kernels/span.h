@@ -165,12 +165,14 @@ MPELU_ALWAYS_INLINE inline void for_each_vector(int64_t i, int64_t valid, const 
   }
 }
 
+constexpr int64_t kPageBytes = 4096;
+
 /// Whether loads would suffer from 4K aliasing: modulo 4096 bytes, the output lies up to a quarter
 /// page after the input, as blocks that malloc returns one after another do where their sizes are
 /// powers of two. By the low bits of the addresses, the processor takes the next load for one of
 /// what it has just stored, and waits. From the last pack to the first it does not.
 inline bool has_4k_aliasing(const void* output, const void* input) {
-  constexpr uintptr_t kPeriod = 4096;
+  constexpr uintptr_t kPeriod = kPageBytes;
   const uintptr_t distance =
       reinterpret_cast<uintptr_t>(output) - reinterpret_cast<uintptr_t>(input);
   return distance % kPeriod != 0 && distance % kPeriod < kPeriod / 4;

@@ -59,7 +59,7 @@ def run(shape: tuple[int, ...], dtype: torch.dtype, parameter_dtype: torch.dtype
 def run_batch_norm(
     shape: tuple[int, ...], dtype: torch.dtype, parameter_dtype: torch.dtype
 ) -> None:
-    """The kernels behind torch's, which take the statistics."""
+    """With the statistics of the batch, which move the running ones, and with these."""
     arithmetic = torch.float64 if dtype == torch.float64 else torch.float32
     for misaligned in (False, True):
         grad_output, x = (on_gpu(make_values(shape, dtype, seed), misaligned) for seed in (1, 0))
@@ -72,9 +72,11 @@ def run_batch_norm(
             (weight, None, alpha[:1], beta),
         ):
             w, b, *activation = parameters
-            forward = ops.batch_norm_mpelu(x, w, b, mean, variance, *activation, False, 0.1, 1e-5)
-            results = list(forward)
+            results = []
             for training in (False, True):
+                results += ops.batch_norm_mpelu(
+                    x, w, b, mean, variance, *activation, training, 0.1, 1e-5
+                )
                 results += ops.batch_norm_mpelu_backward(
                     grad_output, x, w, b, *saved, *activation, training, 1e-5
                 )

@@ -22,26 +22,37 @@ import mpelu
 from mpelu import _library
 
 # Of a multiprocessor's 65,536 registers: with these it holds 1024 threads of most elementwise
-# kernels, 896 and 640 of batch norm's, 768 of the rows' and 512 of the columns', enough to hide the
-# latency of memory.
+# kernels, 896, 768 and 640 of batch norm's, 768 of the rows' and 512 of the columns', enough to hide
+# the latency of memory.
 MOST_REGISTERS = {
-    "elementwise_kernel of Forward of ActivationView": 64,
-    "elementwise_kernel of Forward of BatchNormView": 72,
+    "elementwise_kernel of ByElement of Forward of ActivationView": 64,
+    "elementwise_kernel of ByElement of Forward of BatchNormView": 72,
     "elementwise_kernel of EluBackward": 64,
-    "elementwise_kernel of InputGradient of InputGradientView": 96,
+    "elementwise_kernel of ByElement of InputGradient of InputGradientView": 96,
+    "columnwise_kernel of Forward of ActivationView": 64,
+    "columnwise_kernel of Forward of BatchNormView": 80,
+    "columnwise_kernel of InputGradient of InputGradientView": 128,
     "backward_rows_kernel of ActivationView": 80,
     "backward_rows_kernel of BatchNormView": 80,
     "backward_columns_kernel of ActivationView": 128,
     "backward_columns_kernel of BatchNormView": 128,
     "backward_finish_kernel": 64,
-    "statistics_kernel": 64,
+    "statistics_rows_kernel": 64,
+    "statistics_columns_kernel": 80,
+    "statistics_finish_kernel": 64,
+    "running_statistics_kernel": 64,
 }
 # Tensors that a kernel reads and writes element by element.
 READS_AND_WRITES = {
-    "elementwise_kernel of Forward of ActivationView": (1, 1),
-    "elementwise_kernel of Forward of BatchNormView": (1, 1),
+    "elementwise_kernel of ByElement of Forward of ActivationView": (1, 1),
+    "elementwise_kernel of ByElement of Forward of BatchNormView": (1, 1),
     "elementwise_kernel of EluBackward": (2, 1),
-    "elementwise_kernel of InputGradient of InputGradientView": (2, 1),
+    "elementwise_kernel of ByElement of InputGradient of InputGradientView": (2, 1),
+    "columnwise_kernel of Forward of ActivationView": (1, 1),
+    "columnwise_kernel of Forward of BatchNormView": (1, 1),
+    "columnwise_kernel of InputGradient of InputGradientView": (2, 1),
+    "statistics_rows_kernel": (1, 0),
+    "statistics_columns_kernel": (1, 0),
     "backward_rows_kernel of ActivationView": (2, 1),
     "backward_rows_kernel of BatchNormView": (2, 0),
     "backward_columns_kernel of ActivationView": (2, 1),
@@ -106,7 +117,7 @@ def parse_symbol(symbol: str) -> Kernel:
     match = re.match(r"_ZN5mpelu4cuda\d+(\w+?_kernel)I(\w+?)(?:Li(\d+)E)?(?:Li(\d+)E)?EEv", symbol)
     assert match, f"{symbol} is no kernel of mpelu's"
     name, types, elements, accesses = match.groups()
-    parts = re.findall(r"\d(Forward|EluBackward|InputGradient|[A-Z][A-Za-z]+View)I", types)
+    parts = re.findall(r"\d(ByElement|Forward|EluBackward|InputGradient|[A-Z][A-Za-z]+View)I", types)
     in_flight = int(accesses) if accesses else None
     return Kernel(" of ".join([name, *parts]), types, int(elements or 1), in_flight)
 
@@ -181,8 +192,8 @@ def test_wide_kernels_read_and_write_sixteen_bytes_at_a_time(
 ) -> None:
     """As many accesses as a thread has in flight: unroll() of csrc/ops/cuda/geometry.h.
 
-    Eight bytes where a thread would need too many registers for the columns of sixteen. The
-    elementwise kernels have another form for small tensors, with one access to a thread.
+    Eight bytes where a thread would need too many registers for the columns of sixteen. Elementwise
+    and columnwise kernels have another form for small tensors, with one access to a thread.
     """
     wide = [
         kernel
@@ -195,9 +206,10 @@ def test_wide_kernels_read_and_write_sixteen_bytes_at_a_time(
         bits = access_bits(kernel)
         assert bits == 128 or (bits == 64 and kernel.elements_per_access == 4), kernel
         reads, writes = READS_AND_WRITES[kernel.name]
-        together = reads if kernel.name.startswith("elementwise") else 1
+        has_two_forms = kernel.name.startswith(("elementwise", "columnwise"))
+        together = reads if has_two_forms else 1
         in_flight = 2 if kernel.elements_per_access * together > 4 else 4
-        if kernel.name.startswith("elementwise"):
+        if has_two_forms:
             assert kernel._replace(accesses=in_flight) in wide, kernel
             assert kernel.accesses in (1, in_flight), kernel
             in_flight = kernel.accesses

@@ -51,15 +51,30 @@ struct BackwardArguments {
   double* workspace;
 };
 
-struct StatisticsArguments {
-  /// Of from_mean and from_var; mean and invstd are in the type of its arithmetic.
+struct RunningStatisticsArguments {
+  /// Of the running statistics; mean and invstd are in the type of its arithmetic.
   DType dtype;
   int64_t channels;
   double eps;
-  const void* from_mean;
-  const void* from_var;
+  const void* running_mean;
+  const void* running_var;
   void* mean;
   void* invstd;
+};
+
+struct BatchStatisticsArguments {
+  DType dtype;
+  Layout layout;
+  const void* input;
+  double momentum;
+  double eps;
+  /// In the type of the arithmetic, an element for each channel; running ones may be null.
+  void* running_mean;
+  void* running_var;
+  void* mean;
+  void* invstd;
+  /// statistics_workspace_size(...) doubles; null where that is 0.
+  double* workspace;
 };
 
 struct BatchNormParameters {
@@ -93,7 +108,7 @@ struct BatchNormBackwardArguments {
   void* grad_beta;
   /// [2, channels] in the type of the arithmetic; null where the statistics are constants.
   void* means;
-  /// 4 * plan.sums() doubles.
+  /// batch_norm_workspace_size(...) doubles; null where that is 0.
   double* workspace;
 };
 
@@ -107,13 +122,24 @@ struct EluBackwardArguments {
   bool is_result;
 };
 
-/// The doubles of workspace that a plan takes: none where the first launch writes the gradients.
-inline int64_t workspace_size(const BackwardPlan& plan, const Parameter& alpha,
-                              const Parameter& beta) {
+// The doubles of workspace that a plan takes: none where the first launch has each channel's sums.
+
+inline int64_t workspace_size(const Plan& plan, const Parameter& alpha, const Parameter& beta) {
   const bool has_beta = beta.data != nullptr;
-  const bool one_launch =
-      plan.splits == 1 && plan.columns == alpha.count && (!has_beta || plan.columns == beta.count);
-  return one_launch ? 0 : plan.sums() * (has_beta ? 2 : 1);
+  return plan.sums_each(alpha.count) && (!has_beta || plan.sums_each(beta.count))
+             ? 0
+             : plan.sums() * (has_beta ? 2 : 1);
+}
+
+inline int64_t batch_norm_workspace_size(const Plan& plan, const Layout& layout,
+                                         const Parameter& alpha, const Parameter& beta) {
+  return plan.sums_each(layout.channels) && workspace_size(plan, alpha, beta) == 0
+             ? 0
+             : 4 * plan.sums();
+}
+
+inline int64_t statistics_workspace_size(const Plan& plan, const Layout& layout) {
+  return plan.sums_each(layout.channels) ? 0 : 3 * plan.sums();
 }
 
 }  // namespace mpelu::cuda

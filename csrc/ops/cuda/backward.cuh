@@ -13,7 +13,7 @@ namespace mpelu::cuda {
 /// kRows and kColumns are the elements of an access in either kind of plan.
 template <typename scalar_t, int kRows, int kColumns, typename View, typename Output,
           typename Launch>
-void launch_sums(const BackwardTensors& tensors, const BackwardPlan& plan, const View& view,
+void launch_sums(const BackwardTensors& tensors, const Plan& plan, const View& view,
                  const Output& output, Launch& launch) {
   const auto start = [&]<int N, typename... Rest>(void (*kernel)(const Pack<scalar_t, N>*, Rest...),
                                                   const auto& geometry) {
@@ -22,7 +22,7 @@ void launch_sums(const BackwardTensors& tensors, const BackwardPlan& plan, const
            static_cast<const Pack<scalar_t, N>*>(tensors.input),
            static_cast<Pack<scalar_t, N>*>(tensors.grad_input), geometry, view, output);
   };
-  if (plan.reduction == BackwardPlan::Reduction::Rows) {
+  if (plan.reduction == Plan::Reduction::Rows) {
     start(backward_rows_kernel<scalar_t, View, Output, kRows>, RowsGeometry(tensors.layout, plan));
   } else {
     start(backward_columns_kernel<scalar_t, View, Output, kColumns>,
@@ -31,15 +31,15 @@ void launch_sums(const BackwardTensors& tensors, const BackwardPlan& plan, const
 }
 
 template <typename param_t, int K, typename Launch>
-void launch_finish(const AllSums<param_t, K>& all, const BackwardPlan& plan, Launch& launch) {
+void launch_finish(const AllSums<param_t, K>& all, const Plan& plan, Launch& launch) {
   const int threads = threads_for(plan.sums() / all.fewest_wanted(), 1);
-  const int elements = std::min(kBackwardThreads / threads, 32);
+  const int elements = std::min(kTileThreads / threads, 32);
   launch(backward_finish_kernel<param_t, K>, ceil_divide(all.wanted(), elements),
          elements * threads, all, elements);
 }
 
 template <typename scalar_t, typename param_t, typename Launch>
-void launch_backward(const BackwardArguments& arguments, const BackwardPlan& plan, Launch& launch) {
+void launch_backward(const BackwardArguments& arguments, const Plan& plan, Launch& launch) {
   const bool has_beta = arguments.grad_beta != nullptr;
   double* const alpha_sums = arguments.workspace;
   double* const beta_sums = alpha_sums && has_beta ? alpha_sums + plan.sums() : nullptr;

@@ -30,7 +30,7 @@ struct ParameterSums {
   V* means = nullptr;
   double mean_factor = 0;
 
-  ParameterSums(const BackwardPlan& plan, const double* sums, int64_t count, void* grad)
+  ParameterSums(const Plan& plan, const double* sums, int64_t count, void* grad)
       : sums(sums),
         count(static_cast<uint32_t>(count)),
         splits(plan.splits),
@@ -71,7 +71,7 @@ struct AllSums {
 /// A block adds up `elements` elements of the parameters' gradients, each by as many threads, which
 /// take its sums in turns.
 template <typename param_t, int K>
-__global__ void __launch_bounds__(kBackwardThreads)
+__global__ void __launch_bounds__(kTileThreads)
     backward_finish_kernel(AllSums<param_t, K> all, uint32_t elements) {
   ParameterSums<param_t> from = all.parameters[0];
   const uint32_t threads = blockDim.x / elements;
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
     const auto [split, place] = from.width.divide(i);
     total[0] += from.sums[split * from.columns + element * width + place];
   }
-  reduce_block<kBackwardThreads>(total, static_cast<int>(elements), static_cast<int>(threads));
+  reduce_block<kTileThreads>(total, static_cast<int>(elements), static_cast<int>(threads));
   if (threadIdx.x < elements && terms > 0) {
     const double factor = from.factors == nullptr ? 1.0 : double{from.factors[element]};
     if (from.grad != nullptr) {

@@ -7,8 +7,8 @@
 #include "math/batch_norm.h"
 #include "ops/cuda/arguments.h"
 #include "ops/cuda/backward.cuh"
+#include "ops/cuda/channelwise.cuh"
 #include "ops/cuda/element.cuh"
-#include "ops/cuda/elementwise.cuh"
 #include "ops/cuda/forward.cuh"
 #include "ops/cuda/geometry.h"
 #include "ops/cuda/parameter.cuh"
@@ -17,33 +17,6 @@
 // channels. The backward has a pass for the sums and one for the gradient of the input, which
 // depends on them.
 namespace mpelu::cuda {
-
-/// Elements of an access of 16 bytes or less.
-template <typename scalar_t>
-constexpr int kFew = std::min<int64_t>(kWidest<scalar_t>, kBatchNormColumns);
-
-/// A thread takes a channel.
-template <typename stat_t>
-__global__ void __launch_bounds__(kElementwiseThreads)
-    statistics_kernel(const stat_t* __restrict__ from_mean, const stat_t* __restrict__ from_var,
-                      Arithmetic<stat_t>* __restrict__ mean,
-                      Arithmetic<stat_t>* __restrict__ invstd, int64_t channels,
-                      Arithmetic<stat_t> eps) {
-  const int64_t channel = int64_t{blockIdx.x} * kElementwiseThreads + threadIdx.x;
-  if (channel < channels) {
-    mean[channel] = widen(from_mean[channel]);
-    invstd[channel] = 1 / std::sqrt(widen(from_var[channel]) + eps);
-  }
-}
-
-template <typename stat_t, typename Launch>
-void launch_statistics(const StatisticsArguments& arguments, Launch& launch) {
-  using V = Arithmetic<stat_t>;
-  launch(statistics_kernel<stat_t>, ceil_divide(arguments.channels, kElementwiseThreads),
-         kElementwiseThreads, static_cast<const stat_t*>(arguments.from_mean),
-         static_cast<const stat_t*>(arguments.from_var), static_cast<V*>(arguments.mean),
-         static_cast<V*>(arguments.invstd), arguments.channels, static_cast<V>(arguments.eps));
-}
 
 /// The channels of a batch norm with its activation.
 template <typename param_t, typename V>
@@ -57,6 +30,7 @@ class BatchNormView {
   template <typename scalar_t>
   static constexpr auto kPrecision = math::Precision::kRounded;
   static constexpr int kForwardBlocks = 7;
+  static constexpr int kForwardBlocksByColumns = 3;
 
   explicit BatchNormView(const BatchNormParameters& parameters)
       : mean_(static_cast<const V*>(parameters.mean)),
@@ -78,27 +52,54 @@ class BatchNormView {
   ActivationView<param_t, V> activation_;
 };
 
-/// Where the sums of a batch norm's backward go: four times [splits, columns] in the workspace.
+/// Where the sums of a batch norm's backward go: to the gradients and to the means that
+/// math::InputGradient needs, [2, channels], where there is one sum per channel; else to the
+/// workspace, four times [splits, columns]. Null are gradients that are not wanted, and means where
+/// the statistics do not depend on the input.
+template <typename param_t, typename V>
 struct BatchNormSumOutput {
-  double* alpha;
-  double* beta;
-  double* grad;
-  double* grad_x;
+  double* workspace;
+  int64_t sums;
+  param_t* grad_weight;
+  param_t* grad_bias;
+  param_t* grad_alpha;
+  param_t* grad_beta;
+  V* means;
+  const V* invstd;
+  int64_t channels;
+  double mean_factor;
 
-  BatchNormSumOutput(double* workspace, int64_t sums)
-      : alpha(workspace),
-        beta(workspace + sums),
-        grad(workspace + 2 * sums),
-        grad_x(workspace + 3 * sums) {}
+  double* alpha_sums() const { return workspace; }
+  double* beta_sums() const { return workspace + sums; }
+  double* grad_sums() const { return workspace + 2 * sums; }
+  double* grad_x_sums() const { return workspace + 3 * sums; }
 
-  template <typename V>
   __device__ void store(int64_t place, const math::BatchNormSums<double>& totals,
                         const math::BatchNorm<V>& channel) const {
-    const auto sums = math::parameter_gradients(totals.activation, channel.activation.alpha);
-    alpha[place] = sums.alpha;
-    beta[place] = sums.beta;
-    grad[place] = totals.grad;
-    grad_x[place] = totals.grad_x;
+    const auto activation = math::parameter_gradients(totals.activation, channel.activation.alpha);
+    if (workspace != nullptr) {
+      const double values[] = {activation.alpha, activation.beta, totals.grad, totals.grad_x};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        workspace[i * sums + place] = values[i];
+      }
+      return;
+    }
+    const double factor = invstd[place];
+    write(grad_alpha, place, activation.alpha);
+    write(grad_beta, place, activation.beta);
+    write(grad_bias, place, totals.grad);
+    write(grad_weight, place, totals.grad_x * factor);
+    write(means, place, totals.grad * mean_factor);
+    write(means, channels + place, totals.grad_x * factor * factor * mean_factor);
+  }
+
+ private:
+  template <typename T>
+  static __device__ void write(T* to, int64_t place, double value) {
+    if (to != nullptr) {
+      to[place] = narrow<T>(value);
+    }
   }
 };
 
@@ -149,19 +150,18 @@ template <typename scalar_t, typename View>
 struct InputGradient {
   static constexpr int kInputs = 2;
   static constexpr int kBlocks = 5;
+  static constexpr int kBlocksByColumns = 2;
+  using Channel = typename View::Channel;
 
-  Channels channels;
   View view;
 
-  template <int N>
-  __device__ void compute(int64_t index, Pack<scalar_t, N> (&packs)[2]) const {
-    scalar_t(&grads)[N] = packs[0].values;
-    for_each_neighbour<scalar_t, N>(
-        index, channels, view, [&](int i, const auto& channel, auto range) {
-          const auto x = widen(packs[1].values[i]);
-          grads[i] = narrow<scalar_t>(
-              view.template input_gradient<decltype(range)::value>(widen(grads[i]), x, channel));
-        });
+  __device__ Channel channel(uint32_t index) const { return view[index]; }
+
+  template <math::ParameterRange kRange, int N>
+  __device__ void compute(int i, Pack<scalar_t, N> (&packs)[2], const Channel& channel) const {
+    scalar_t& grad = packs[0].values[i];
+    grad = narrow<scalar_t>(
+        view.template input_gradient<kRange>(widen(grad), widen(packs[1].values[i]), channel));
   }
 };
 
@@ -172,40 +172,60 @@ void launch_batch_norm_forward(const BatchNormForwardArguments& arguments, Launc
                                            view, launch);
 }
 
+/// The gradients of the parameters, and the means, from the sums in the workspace.
+template <typename param_t, typename V, typename Launch>
+void launch_batch_norm_finish(const BatchNormSumOutput<param_t, V>& output,
+                              const BatchNormParameters& parameters, const Plan& plan,
+                              Launch& launch) {
+  using Sums = ParameterSums<param_t>;
+  const int64_t channels = output.channels;
+  const Sums alpha(plan, output.alpha_sums(), parameters.alpha.count, output.grad_alpha);
+  const Sums beta(plan, output.beta_sums(), parameters.beta.count, output.grad_beta);
+  Sums grad(plan, output.grad_sums(), channels, output.grad_bias);
+  Sums grad_x(plan, output.grad_x_sums(), channels, output.grad_weight);
+  grad_x.factors = output.invstd;
+  if (output.means != nullptr) {
+    grad.means = output.means;
+    grad_x.means = output.means + channels;
+    grad.mean_factor = grad_x.mean_factor = output.mean_factor;
+  }
+  launch_finish(AllSums<param_t, 4>{{alpha, beta, grad, grad_x}}, plan, launch);
+}
+
 template <typename scalar_t, typename param_t, typename Launch>
-void launch_batch_norm_backward(const BatchNormBackwardArguments& arguments,
-                                const BackwardPlan& plan, Launch& launch) {
+void launch_batch_norm_backward(const BatchNormBackwardArguments& arguments, const Plan& plan,
+                                Launch& launch) {
   using V = Arithmetic<scalar_t>;
   const auto& [layout, grad_output, input, grad_input] = arguments.tensors;
   const auto& parameters = arguments.parameters;
   const BatchNormView<param_t, V> view(parameters);
-  const BatchNormSumOutput output(arguments.workspace, plan.sums());
+  const BatchNormSumOutput<param_t, V> output{
+      .workspace = arguments.workspace,
+      .sums = plan.sums(),
+      .grad_weight = static_cast<param_t*>(arguments.grad_weight),
+      .grad_bias = static_cast<param_t*>(arguments.grad_bias),
+      .grad_alpha = static_cast<param_t*>(arguments.grad_alpha),
+      .grad_beta = static_cast<param_t*>(arguments.grad_beta),
+      .means = static_cast<V*>(arguments.means),
+      .invstd = static_cast<const V*>(parameters.invstd),
+      .channels = layout.channels,
+      .mean_factor = 1.0 / static_cast<double>(layout.outer * layout.inner),
+  };
   if (plan.elements_per_access == 1) {
     launch_sums<scalar_t, 1, 1>(arguments.tensors, plan, view, output, launch);
   } else {
     launch_sums<scalar_t, kWidest<scalar_t>, kFew<scalar_t>>(arguments.tensors, plan, view, output,
                                                              launch);
   }
-
-  const int64_t channels = layout.channels;
-  using Sums = ParameterSums<param_t>;
-  const Sums alpha(plan, output.alpha, parameters.alpha.count, arguments.grad_alpha);
-  const Sums beta(plan, output.beta, parameters.beta.count, arguments.grad_beta);
-  Sums grad(plan, output.grad, channels, arguments.grad_bias);
-  Sums grad_x(plan, output.grad_x, channels, arguments.grad_weight);
-  grad_x.factors = static_cast<const V*>(parameters.invstd);
-  if (arguments.means != nullptr) {
-    grad.means = static_cast<V*>(arguments.means);
-    grad_x.means = grad.means + channels;
-    grad.mean_factor = grad_x.mean_factor = 1.0 / static_cast<double>(layout.outer * layout.inner);
+  if (output.workspace != nullptr) {
+    launch_batch_norm_finish(output, parameters, plan, launch);
   }
-  launch_finish(AllSums<param_t, 4>{{alpha, beta, grad, grad_x}}, plan, launch);
 
   using View = InputGradientView<param_t, V>;
-  launch_elementwise<scalar_t, kFew<scalar_t>>(
-      {{grad_output, input}, grad_input, layout.numel()},
-      InputGradient<scalar_t, View>{Channels(layout), View(parameters, arguments.means, channels)},
-      launch);
+  const View gradient_view(parameters, arguments.means, layout.channels);
+  launch_channelwise<scalar_t, kFew<scalar_t>>({{grad_output, input}, grad_input, layout.numel()},
+                                               layout, InputGradient<scalar_t, View>{gradient_view},
+                                               launch);
 }
 
 }  // namespace mpelu::cuda

@@ -1,8 +1,6 @@
 #include <ATen/OpMathType.h>
-#include <ATen/ops/batch_norm_update_stats.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <cmath>
@@ -13,76 +11,100 @@
 #include "ops/cuda/host_arguments.h"
 #include "ops/dense.h"
 
-// The statistics are torch's, from one pass over the input. The rest is one pass in the forward and
-// two in the backward.
 namespace mpelu {
 namespace {
 
-/// mean and 1 / sqrt(var + eps) of each channel.
+/// mean and 1 / sqrt(var + eps) of each channel, in the dtype of the arithmetic.
 struct Statistics {
+  Statistics(const at::Tensor& input, int64_t channels)
+      : mean(at::empty({channels}, input.options().dtype(at::toOpMathType(input.scalar_type())))),
+        invstd(at::empty_like(mean)) {}
+
   at::Tensor mean;
   at::Tensor invstd;
 };
 
-/// Those of mean and var, in tensors of their own, whatever happens to mean and var.
-Statistics statistics_of(const at::Tensor& mean, const at::Tensor& var, double eps,
-                         const at::Tensor& input) {
-  const auto arithmetic = at::toOpMathType(input.scalar_type());
-  const auto dtype =
-      mean.scalar_type() == var.scalar_type() && at::toOpMathType(mean.scalar_type()) == arithmetic
-          ? mean.scalar_type()
-          : arithmetic;
-  const auto from_mean = mean.to(dtype).contiguous();
-  const auto from_var = var.to(dtype).contiguous();
-  const auto options = input.options().dtype(arithmetic);
-  Statistics statistics{at::empty(mean.sizes(), options), at::empty(mean.sizes(), options)};
-  const cuda::StatisticsArguments arguments{
-      .dtype = cuda::to_dtype(dtype),
-      .channels = mean.numel(),
-      .eps = eps,
-      .from_mean = from_mean.const_data_ptr(),
-      .from_var = from_var.const_data_ptr(),
-      .mean = statistics.mean.mutable_data_ptr(),
-      .invstd = statistics.invstd.mutable_data_ptr(),
-  };
-  cuda::launch_on_device_of(input, cuda::batch_norm_statistics, arguments);
+Statistics statistics_of_nothing(const at::Tensor& input, double eps) {
+  Statistics statistics(input, input.size(1));
+  statistics.mean.zero_();
+  statistics.invstd.fill_(1 / std::sqrt(eps));
   return statistics;
 }
 
-Statistics statistics_of_nothing(const at::Tensor& input, double eps) {
-  const auto options = input.options().dtype(at::toOpMathType(input.scalar_type()));
-  return {at::zeros({input.size(1)}, options),
-          at::full({input.size(1)}, 1 / std::sqrt(eps), options)};
-}
-
-/// input, which is dense, as it lies in memory: contiguous. Of other layouts, but for channels last
-/// in four dimensions, torch would round a half input's mean to half, as it does from 2^31 elements
-/// on.
-at::Tensor in_memory_order(const at::Tensor& input) {
-  const auto layout = channel_layout(input, 1);
-  return input.as_strided({layout.outer, layout.channels, layout.inner},
-                          {layout.channels * layout.inner, layout.inner, 1});
-}
-
-/// Those of the batch, towards which the running ones move.
-Statistics batch_statistics(const at::Tensor& input, const OptionalTensor& running_mean,
-                            const OptionalTensor& running_var, double momentum, double eps) {
-  const auto dtype = at::toOpMathType(input.scalar_type());
-  const auto widened = [&](const OptionalTensor& running) {
-    return is_defined(running) ? OptionalTensor(running->to(dtype)) : std::nullopt;
+/// Those that are kept, in tensors of their own, whatever happens to running_mean and running_var.
+Statistics running_statistics(const at::Tensor& input, const at::Tensor& running_mean,
+                              const at::Tensor& running_var, double eps) {
+  Statistics statistics(input, running_mean.numel());
+  const auto arithmetic = statistics.mean.scalar_type();
+  const auto dtype = running_mean.scalar_type() == running_var.scalar_type() &&
+                             at::toOpMathType(running_mean.scalar_type()) == arithmetic
+                         ? running_mean.scalar_type()
+                         : arithmetic;
+  const auto mean = running_mean.to(dtype).contiguous();
+  const auto var = running_var.to(dtype).contiguous();
+  const cuda::RunningStatisticsArguments arguments{
+      .dtype = cuda::to_dtype(dtype),
+      .channels = mean.numel(),
+      .eps = eps,
+      .running_mean = mean.const_data_ptr(),
+      .running_var = var.const_data_ptr(),
+      .mean = statistics.mean.mutable_data_ptr(),
+      .invstd = statistics.invstd.mutable_data_ptr(),
   };
-  const auto moved_mean = widened(running_mean);
-  const auto moved_var = widened(running_var);
-  const auto [mean, var] =
-      at::batch_norm_update_stats(in_memory_order(input), moved_mean, moved_var, momentum);
-  const auto write_back = [](const OptionalTensor& moved, const OptionalTensor& running) {
-    if (moved && !moved->is_same(*running)) {
-      running->copy_(*moved);
+  cuda::launch_on_device_of(input, cuda::running_statistics, arguments);
+  return statistics;
+}
+
+/// A running statistic as a kernel moves it: contiguous, in the dtype of the arithmetic.
+class MovingStatistic {
+ public:
+  MovingStatistic(const OptionalTensor& running, at::ScalarType arithmetic)
+      : running_(running),
+        moving_(is_defined(running) ? running->to(arithmetic).contiguous() : at::Tensor()) {}
+
+  void* data() const { return moving_.defined() ? moving_.mutable_data_ptr() : nullptr; }
+
+  /// To where it is kept, if it was moved elsewhere.
+  void write_back() const {
+    if (moving_.defined() && !moving_.is_same(*running_)) {
+      running_->copy_(moving_);
     }
+  }
+
+ private:
+  OptionalTensor running_;
+  at::Tensor moving_;
+};
+
+/// Those of the batch, which is dense, towards which the running ones move.
+Statistics batch_statistics(const at::Tensor& input, const Layout& layout,
+                            const OptionalTensor& running_mean, const OptionalTensor& running_var,
+                            double momentum, double eps) {
+  Statistics statistics(input, layout.channels);
+  const auto arithmetic = statistics.mean.scalar_type();
+  const MovingStatistic moving_mean(running_mean, arithmetic);
+  const MovingStatistic moving_var(running_var, arithmetic);
+  const auto plan =
+      cuda::plan_sums(layout, input.element_size(), cuda::are_aligned(input.const_data_ptr()),
+                      cuda::kBatchNormColumns);
+  const auto workspace = at::empty({cuda::statistics_workspace_size(plan, layout)},
+                                   input.options().dtype(at::kDouble));
+  const cuda::BatchStatisticsArguments arguments{
+      .dtype = cuda::to_dtype(input.scalar_type()),
+      .layout = layout,
+      .input = input.const_data_ptr(),
+      .momentum = momentum,
+      .eps = eps,
+      .running_mean = moving_mean.data(),
+      .running_var = moving_var.data(),
+      .mean = statistics.mean.mutable_data_ptr(),
+      .invstd = statistics.invstd.mutable_data_ptr(),
+      .workspace = workspace.mutable_data_ptr<double>(),
   };
-  write_back(moved_mean, running_mean);
-  write_back(moved_var, running_var);
-  return statistics_of(mean, var, eps, input);
+  cuda::launch_on_device_of(input, cuda::batch_statistics, arguments, plan);
+  moving_mean.write_back();
+  moving_var.write_back();
+  return statistics;
 }
 
 /// mean and invstd are contiguous, of the dtype of the arithmetic.
@@ -116,13 +138,13 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_cuda(
   auto output = at::empty_like(x);
   if (x.numel() == 0) {
     const auto [mean, invstd] = training ? statistics_of_nothing(x, eps)
-                                         : statistics_of(*running_mean, *running_var, eps, x);
+                                         : running_statistics(x, *running_mean, *running_var, eps);
     return {output, mean, invstd};
   }
   const auto layout = layout_of("batch_norm_mpelu", x);
-  const auto [mean, invstd] = training
-                                  ? batch_statistics(x, running_mean, running_var, momentum, eps)
-                                  : statistics_of(*running_mean, *running_var, eps, x);
+  const auto [mean, invstd] =
+      training ? batch_statistics(x, layout, running_mean, running_var, momentum, eps)
+               : running_statistics(x, *running_mean, *running_var, eps);
   const auto [read_alpha, read_beta, read_weight, read_bias] =
       cuda::read_parameters(x, alpha, beta, weight, bias);
   const cuda::BatchNormForwardArguments arguments{
@@ -161,9 +183,11 @@ batch_norm_mpelu_backward_cuda(const at::Tensor& grad_output, const at::Tensor& 
     const auto invstd = save_invstd.to(dtype).contiguous();
     const auto layout = layout_of("batch_norm_mpelu_backward", x);
     const auto tensors = cuda::backward_tensors(layout, g, x, grad_input);
-    const auto plan = cuda::plan_backward(layout, x.element_size(), tensors.are_aligned(),
-                                          cuda::kBatchNormColumns);
-    const auto workspace = at::empty({4 * plan.sums()}, x.options().dtype(at::kDouble));
+    const auto plan =
+        cuda::plan_sums(layout, x.element_size(), tensors.are_aligned(), cuda::kBatchNormColumns);
+    const auto workspace = at::empty(
+        {cuda::batch_norm_workspace_size(plan, layout, read_alpha.view(), read_beta.view())},
+        x.options().dtype(at::kDouble));
     const auto means = at::empty({training ? 2 * layout.channels : 0}, x.options().dtype(dtype));
     // The pointers of empty tensors are null.
     const cuda::BatchNormBackwardArguments arguments{

@@ -37,6 +37,10 @@ __device__ T narrow(V value) {
 template <typename T>
 constexpr int kWidest = kAccessBytes / sizeof(T);
 
+/// Those of the widest where each may be of another channel of a batch norm.
+template <typename T>
+constexpr int kFew = kWidest<T> < kBatchNormColumns ? kWidest<T> : kBatchNormColumns;
+
 /// N neighbours in memory, read and written in one access.
 template <typename T, int N>
 struct alignas(sizeof(T) * N) Pack {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "ops/cuda/element.cuh"
@@ -13,6 +14,12 @@ struct ElementwiseTensors {
   const void* inputs[kInputs];
   void* output;
   int64_t numel;
+
+  bool are_aligned() const {
+    return std::ranges::all_of(inputs,
+                               [](const void* input) { return cuda::are_aligned(input); }) &&
+           cuda::are_aligned(output);
+  }
 };
 
 /// kUnroll accesses of N elements to a thread, which has all its loads in flight before it
@@ -97,11 +104,7 @@ void launch_elementwise_packs(const ElementwiseTensors<Op::kInputs>& tensors, co
 template <typename scalar_t, int kMost, typename Op, typename Launch>
 void launch_elementwise(const ElementwiseTensors<Op::kInputs>& tensors, const Op& op,
                         Launch& launch) {
-  bool aligned = are_aligned(tensors.output);
-  for (const void* input : tensors.inputs) {
-    aligned = aligned && are_aligned(input);
-  }
-  if (aligned) {
+  if (tensors.are_aligned()) {
     launch_elementwise_packs<scalar_t, kMost>(tensors, op, launch);
   } else {
     launch_elementwise_packs<scalar_t, 1>(tensors, op, launch);

@@ -17,7 +17,7 @@ namespace mpelu::cuda {
 constexpr int64_t kAccessBytes = 16;
 
 constexpr int kElementwiseThreads = 128;
-constexpr int kBackwardThreads = 256;
+constexpr int kTileThreads = 256;
 
 /// Accesses that a thread has in flight for each tensor; fewer where those of one moment bring many
 /// elements, which take registers and code.
@@ -30,8 +30,9 @@ constexpr int64_t kFewBlocks = 1024;
 /// The most that a block of an elementwise kernel takes, whatever its accesses and tensors.
 constexpr int64_t kMostElementsOfBlock = kElementwiseThreads * 16;
 
-/// Enough blocks to fill the largest device, few enough that adding up their sums costs nothing.
-constexpr int64_t kBackwardBlocks = 1024;
+/// Enough blocks to fill the largest device, few enough that what each does once costs nothing:
+/// reading its channels' numbers, and adding up its sums.
+constexpr int64_t kManyBlocks = 1024;
 
 /// Loop rounds that one block may take before it pays to cut its sum and launch a second kernel.
 constexpr int64_t kRoundsOfOneLaunch = 4;
@@ -46,9 +47,10 @@ constexpr int64_t kShortestColumn = 32;
 /// numbers than the activation's alone.
 constexpr int64_t kBatchNormColumns = 4;
 
-/// How a backward takes its sums. Each block reduces a part of the tensor to sums, one for each
-/// column of the tensor seen as [outer, columns]; there are `splits` sums to a column.
-struct BackwardPlan {
+/// How the blocks of a kernel share a tensor whose channels each have numbers of their own. One
+/// that takes sums reduces a block's part to sums, one for each column of the tensor seen as
+/// [outer, columns]; there are `splits` sums to a column.
+struct Plan {
   enum class Reduction {
     /// A block owns a part of one channel: [outer, inner] with rows that are apart in memory.
     Rows,
@@ -72,53 +74,57 @@ struct BackwardPlan {
   int height() const { return threads / width; }
   int64_t blocks() const { return tiles * splits; }
   int64_t sums() const { return columns * splits; }
+  /// Whether each of `count` parameters has one sum.
+  bool sums_each(int64_t count) const { return splits == 1 && columns == count; }
 };
 
 /// How many threads share `length` items, one at a time: a power of two, from `fewest` to a
 /// block's.
 inline int threads_for(int64_t length, int64_t fewest) {
   return static_cast<int>(
-      std::bit_ceil(static_cast<uint64_t>(std::clamp(length, fewest, int64_t{kBackwardThreads}))));
+      std::bit_ceil(static_cast<uint64_t>(std::clamp(length, fewest, int64_t{kTileThreads}))));
 }
 
 namespace detail {
 
-/// Cuts `length` items, of which a block takes `round` per loop round, `tiles` times side by side.
-inline void split(BackwardPlan& plan, int64_t length, int64_t round) {
+/// Cuts `length` items, of which a block takes `round` per loop round, `tiles` times side by side;
+/// not at all where one block can take them in so many rounds.
+inline void split(Plan& plan, int64_t length, int64_t round, int64_t rounds_of_one) {
   const int64_t rounds = ceil_divide(length, round);
-  const int64_t wanted = rounds <= kRoundsOfOneLaunch
-                             ? 1
-                             : std::clamp(kBackwardBlocks / plan.tiles, int64_t{1}, rounds);
+  const int64_t wanted =
+      rounds <= rounds_of_one ? 1 : std::clamp(kManyBlocks / plan.tiles, int64_t{1}, rounds);
   plan.split_length = ceil_divide(rounds, wanted) * round;
   plan.splits = ceil_divide(length, plan.split_length);
 }
 
-inline BackwardPlan plan_rows(const Layout& layout, int64_t elements_per_access) {
+inline Plan plan_rows(const Layout& layout, int64_t elements_per_access) {
   const int64_t length = layout.outer * layout.inner / elements_per_access;
-  BackwardPlan plan{};
-  plan.reduction = BackwardPlan::Reduction::Rows;
+  Plan plan{};
+  plan.reduction = Plan::Reduction::Rows;
   plan.elements_per_access = elements_per_access;
   plan.threads = threads_for(length, 32);
   plan.width = 1;
   plan.tiles = layout.channels;
   plan.columns = layout.channels;
-  split(plan, length, plan.threads * unroll(elements_per_access));
+  split(plan, length, plan.threads * unroll(elements_per_access), kRoundsOfOneLaunch);
   return plan;
 }
 
-inline BackwardPlan plan_columns(const Layout& layout, int64_t elements_per_access) {
-  BackwardPlan plan{};
-  plan.reduction = BackwardPlan::Reduction::Columns;
+/// `in_flight` is the number of rows that a thread has in flight.
+inline Plan plan_columns(const Layout& layout, int64_t elements_per_access, int64_t in_flight,
+                         int64_t rounds_of_one) {
+  Plan plan{};
+  plan.reduction = Plan::Reduction::Columns;
   plan.elements_per_access = elements_per_access;
   plan.columns = layout.channels * layout.inner;
   // Tiles of equal width, a warp wide where there are rows enough for the other threads.
   const int64_t accesses = plan.columns / elements_per_access;
-  const int64_t widest = kBackwardThreads / std::min<int64_t>(layout.outer, 8);
+  const int64_t widest = kTileThreads / std::min<int64_t>(layout.outer, 8);
   plan.width = static_cast<int>(ceil_divide(accesses, ceil_divide(accesses, widest)));
   plan.tiles = ceil_divide(accesses, plan.width);
-  const int64_t height = std::min<int64_t>(layout.outer, kBackwardThreads / plan.width);
+  const int64_t height = std::min<int64_t>(layout.outer, kTileThreads / plan.width);
   plan.threads = static_cast<int>(plan.width * height);
-  split(plan, layout.outer, height * unroll(elements_per_access));
+  split(plan, layout.outer, height * in_flight, rounds_of_one);
   return plan;
 }
 
@@ -132,8 +138,8 @@ bool are_aligned(const Pointers*... pointers) {
 
 /// The plan for a tensor of at least one element; aligned says that all its pointers are. A thread
 /// gets no more than most_columns columns: it has the parameters and sums of each in registers.
-inline BackwardPlan plan_backward(const Layout& layout, int64_t element_size, bool aligned,
-                                  int64_t most_columns = std::numeric_limits<int64_t>::max()) {
+inline Plan plan_sums(const Layout& layout, int64_t element_size, bool aligned,
+                      int64_t most_columns = std::numeric_limits<int64_t>::max()) {
   const int64_t widest = kAccessBytes / element_size;
   const int64_t widest_columns = std::min(widest, most_columns);
   const int64_t columns = layout.channels * layout.inner;
@@ -143,8 +149,24 @@ inline BackwardPlan plan_backward(const Layout& layout, int64_t element_size, bo
   const bool by_columns = layout.inner * element_size < kShortestRowBytes
                               ? layout.channels > 1
                               : !wide_rows && wide_columns && layout.outer >= kShortestColumn;
-  return by_columns ? detail::plan_columns(layout, wide_columns ? widest_columns : 1)
-                    : detail::plan_rows(layout, wide_rows ? widest : 1);
+  if (!by_columns) {
+    return detail::plan_rows(layout, wide_rows ? widest : 1);
+  }
+  const int64_t elements_per_access = wide_columns ? widest_columns : 1;
+  return detail::plan_columns(layout, elements_per_access, unroll(elements_per_access),
+                              kRoundsOfOneLaunch);
+}
+
+/// Whether an elementwise kernel with wide accesses is to go by columns: where an access has
+/// elements of several channels, whose numbers a thread had better read once for many rows.
+inline bool is_columnwise(const Layout& layout, int64_t elements_per_access) {
+  return layout.channels > 1 && layout.inner % elements_per_access != 0 &&
+         layout.channels * layout.inner % elements_per_access == 0;
+}
+
+/// Its plan. Nothing is added up: blocks may be as many as there are rounds.
+inline Plan plan_columnwise(const Layout& layout, int64_t elements_per_access, int64_t in_flight) {
+  return detail::plan_columns(layout, elements_per_access, in_flight, /*rounds_of_one=*/1);
 }
 
 }  // namespace mpelu::cuda

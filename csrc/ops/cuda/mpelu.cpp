@@ -68,7 +68,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cuda(const at::Ten
     const auto layout =
         layout_for("mpelu_backward", x, read_alpha.view(), read_beta.view(), channel_dim);
     const auto tensors = cuda::backward_tensors(layout, g, x, grad_input);
-    const auto plan = cuda::plan_backward(layout, x.element_size(), tensors.are_aligned());
+    const auto plan = cuda::plan_sums(layout, x.element_size(), tensors.are_aligned());
     const auto workspace =
         at::empty({cuda::workspace_size(plan, read_alpha.view(), read_beta.view())},
                   x.options().dtype(at::kDouble));

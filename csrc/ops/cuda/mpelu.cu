@@ -14,7 +14,7 @@ cudaError_t mpelu_forward(const ForwardArguments& arguments, cudaStream_t stream
   return launch.error;
 }
 
-cudaError_t mpelu_backward(const BackwardArguments& arguments, const BackwardPlan& plan,
+cudaError_t mpelu_backward(const BackwardArguments& arguments, const Plan& plan,
                            cudaStream_t stream) {
   Launch launch{stream};
   dispatch(arguments.dtype, arguments.parameter_dtype, [&]<typename scalar_t, typename param_t>() {

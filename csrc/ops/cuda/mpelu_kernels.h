@@ -14,7 +14,7 @@ cudaError_t mpelu_forward(const ForwardArguments& arguments, cudaStream_t stream
 
 /// All gradients, in one launch where the plan has one sum per parameter, else in two. Every sum is
 /// taken in a fixed order. The tensor has at least one element.
-cudaError_t mpelu_backward(const BackwardArguments& arguments, const BackwardPlan& plan,
+cudaError_t mpelu_backward(const BackwardArguments& arguments, const Plan& plan,
                            cudaStream_t stream);
 
 }  // namespace mpelu::cuda

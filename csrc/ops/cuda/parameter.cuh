@@ -53,8 +53,9 @@ class ActivationView {
   template <typename scalar_t>
   static constexpr auto kPrecision = math::kPrecisionOf<scalar_t, V>;
 
-  /// Blocks of the forward to a multiprocessor.
+  /// Blocks of the forward's kernels to a multiprocessor.
   static constexpr int kForwardBlocks = 8;
+  static constexpr int kForwardBlocksByColumns = 4;
 
   ActivationView(const Parameter& alpha, const Parameter& beta) : alpha_(alpha), beta_(beta) {}
 

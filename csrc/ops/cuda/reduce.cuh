@@ -8,6 +8,7 @@
 namespace mpelu::cuda {
 
 using math::BatchNormSums;
+using math::Moments;
 using math::Sums;
 
 template <typename T, typename U>
@@ -23,6 +24,11 @@ __device__ BatchNormSums<T>& operator+=(BatchNormSums<T>& sums, const BatchNormS
   sums.grad += other.grad;
   sums.grad_x += other.grad_x;
   return sums;
+}
+
+template <typename T>
+__device__ Moments<T>& operator+=(Moments<T>& moments, const Moments<T>& other) {
+  return moments = math::together(moments, other);
 }
 
 /// Adds up the values of a block of `width` x `height` threads over its height, pairwise in a fixed

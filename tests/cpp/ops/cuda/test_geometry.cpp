@@ -2,8 +2,8 @@
 #include "ops/cuda/geometry.h"
 
 using namespace mpelu;
-using cuda::BackwardPlan;
-using Reduction = cuda::BackwardPlan::Reduction;
+using cuda::Plan;
+using Reduction = cuda::Plan::Reduction;
 
 namespace {
 
@@ -17,9 +17,14 @@ void for_each_plan(const Function& function) {
         for (const int64_t element_size : {2, 4, 8}) {
           for (const bool aligned : {false, true}) {
             const Layout layout{outer, channels, inner};
-            function(layout, element_size, cuda::plan_backward(layout, element_size, aligned));
+            function(layout, element_size, cuda::plan_sums(layout, element_size, aligned));
             function(layout, element_size,
-                     cuda::plan_backward(layout, element_size, aligned, cuda::kBatchNormColumns));
+                     cuda::plan_sums(layout, element_size, aligned, cuda::kBatchNormColumns));
+            const int64_t widest = cuda::kAccessBytes / element_size;
+            if (aligned && cuda::is_columnwise(layout, widest)) {
+              function(layout, element_size, cuda::plan_columnwise(layout, widest, 1));
+              function(layout, element_size, cuda::plan_columnwise(layout, widest, 4));
+            }
           }
         }
       }
@@ -38,7 +43,7 @@ struct Count {
 CATCH_TEST_CASE("a plan's blocks cover every row and column, and no block is without work",
                 "[cuda]") {
   Count count;
-  for_each_plan([&](const Layout& layout, int64_t, const BackwardPlan& plan) {
+  for_each_plan([&](const Layout& layout, int64_t, const Plan& plan) {
     const bool rows = plan.reduction == Reduction::Rows;
     const int64_t n = plan.elements_per_access;
     const int64_t length = rows ? layout.outer * layout.inner / n : layout.outer;
@@ -58,10 +63,10 @@ CATCH_TEST_CASE("a plan's blocks cover every row and column, and no block is wit
 
 CATCH_TEST_CASE("a plan fits the limits of blocks and grids", "[cuda]") {
   Count count;
-  for_each_plan([&](const Layout& layout, int64_t, const BackwardPlan& plan) {
-    count.expect(plan.threads >= 1 && plan.threads <= cuda::kBackwardThreads);
+  for_each_plan([&](const Layout& layout, int64_t, const Plan& plan) {
+    count.expect(plan.threads >= 1 && plan.threads <= cuda::kTileThreads);
     count.expect(plan.width >= 1 && plan.threads == plan.width * plan.height());
-    count.expect(plan.blocks() <= std::max(cuda::kBackwardBlocks, layout.channels * layout.inner));
+    count.expect(plan.blocks() <= std::max(cuda::kManyBlocks, layout.channels * layout.inner));
   });
   CATCH_CHECK(count.wrong == 0);
 }
@@ -69,7 +74,7 @@ CATCH_TEST_CASE("a plan fits the limits of blocks and grids", "[cuda]") {
 CATCH_TEST_CASE("a plan reads 16 bytes at a time where rows or columns and pointers allow",
                 "[cuda]") {
   Count count;
-  for_each_plan([&](const Layout& layout, int64_t element_size, const BackwardPlan& plan) {
+  for_each_plan([&](const Layout& layout, int64_t element_size, const Plan& plan) {
     const int64_t pitch = plan.reduction == Reduction::Rows ? layout.inner : plan.columns;
     count.expect(pitch % plan.elements_per_access == 0);
     count.expect(plan.elements_per_access == 1 || plan.elements_per_access * element_size == 16 ||
@@ -77,17 +82,17 @@ CATCH_TEST_CASE("a plan reads 16 bytes at a time where rows or columns and point
                   plan.elements_per_access == cuda::kBatchNormColumns));
   });
   CATCH_CHECK(count.wrong == 0);
-  CATCH_CHECK(cuda::plan_backward({64, 16, 1024}, 4, true).elements_per_access == 4);
-  CATCH_CHECK(cuda::plan_backward({64, 16, 1024}, 4, false).elements_per_access == 1);
-  CATCH_CHECK(cuda::plan_backward({65536, 16, 1}, 2, true).elements_per_access == 8);
-  CATCH_CHECK(cuda::plan_backward({64, 2048, 49}, 4, true).elements_per_access == 4);
-  CATCH_CHECK(cuda::plan_backward({65536, 16, 1}, 2, true, 4).elements_per_access == 4);
-  CATCH_CHECK(cuda::plan_backward({64, 16, 1024}, 2, true, 4).elements_per_access == 8);
+  CATCH_CHECK(cuda::plan_sums({64, 16, 1024}, 4, true).elements_per_access == 4);
+  CATCH_CHECK(cuda::plan_sums({64, 16, 1024}, 4, false).elements_per_access == 1);
+  CATCH_CHECK(cuda::plan_sums({65536, 16, 1}, 2, true).elements_per_access == 8);
+  CATCH_CHECK(cuda::plan_sums({64, 2048, 49}, 4, true).elements_per_access == 4);
+  CATCH_CHECK(cuda::plan_sums({65536, 16, 1}, 2, true, 4).elements_per_access == 4);
+  CATCH_CHECK(cuda::plan_sums({64, 16, 1024}, 2, true, 4).elements_per_access == 8);
 }
 
 CATCH_TEST_CASE("the layouts of networks get the reduction that reads them in order", "[cuda]") {
   const auto reduction = [](const Layout& layout) {
-    return cuda::plan_backward(layout, 4, true).reduction;
+    return cuda::plan_sums(layout, 4, true).reduction;
   };
   CATCH_CHECK(reduction({64, 16, 1024}) == Reduction::Rows);     // contiguous
   CATCH_CHECK(reduction({65536, 16, 1}) == Reduction::Columns);  // channels last
@@ -96,10 +101,23 @@ CATCH_TEST_CASE("the layouts of networks get the reduction that reads them in or
   CATCH_CHECK(reduction({2, 2048, 49}) == Reduction::Rows);      // the same with a small batch
 }
 
+CATCH_TEST_CASE("elements go by columns where an access has those of several channels", "[cuda]") {
+  CATCH_CHECK(cuda::is_columnwise({65536, 16, 1}, 4));        // channels last
+  CATCH_CHECK(cuda::is_columnwise({64, 2048, 49}, 8));        // rows of odd length
+  CATCH_CHECK_FALSE(cuda::is_columnwise({64, 16, 1024}, 4));  // contiguous
+  CATCH_CHECK_FALSE(cuda::is_columnwise({1, 1, 1023}, 4));    // shared parameters
+  CATCH_CHECK_FALSE(cuda::is_columnwise({65536, 3, 1}, 4));   // no accesses that begin with a row
+}
+
+CATCH_TEST_CASE("an elementwise kernel by columns has blocks for every round up to many",
+                "[cuda]") {
+  CATCH_CHECK(cuda::plan_columnwise({128, 2048, 1}, 4, 1).blocks() == 256);
+  CATCH_CHECK(cuda::plan_columnwise({1 << 20, 64, 1}, 4, 4).blocks() == cuda::kManyBlocks);
+}
+
 CATCH_TEST_CASE("a small channel is summed by one block, a large one by many", "[cuda]") {
-  CATCH_CHECK(cuda::plan_backward({64, 256, 64}, 4, true).splits == 1);
-  CATCH_CHECK(cuda::plan_backward({64, 16, 1024}, 4, true).splits == 16);
-  CATCH_CHECK(cuda::plan_backward({65536, 16, 1}, 4, true).splits == 256);
-  CATCH_CHECK(cuda::plan_backward({1, 1, int64_t{1} << 33}, 4, true).splits ==
-              cuda::kBackwardBlocks);
+  CATCH_CHECK(cuda::plan_sums({64, 256, 64}, 4, true).splits == 1);
+  CATCH_CHECK(cuda::plan_sums({64, 16, 1024}, 4, true).splits == 16);
+  CATCH_CHECK(cuda::plan_sums({65536, 16, 1}, 4, true).splits == 256);
+  CATCH_CHECK(cuda::plan_sums({1, 1, int64_t{1} << 33}, 4, true).splits == cuda::kManyBlocks);
 }

@@ -37,7 +37,7 @@ struct Inputs {
         input(random_buffer<scalar_t>(c.layout.numel(), c.offset, -4, 2, random)),
         grad_output(random_buffer<scalar_t>(c.layout.numel(), c.offset, -1, 1, random)),
         alpha(random_buffer<param_t>(c.alpha_shared ? 1 : c.layout.channels, 0, 0.2, 2, random)),
-        beta(random_buffer<param_t>(c.beta_shared ? 1 : c.layout.channels, 0, 0.2, 2, random)),
+        beta(random_buffer<param_t>(c.beta_shared ? 1 : c.layout.channels, 0, -1, 2, random)),
         has_beta(c.has_beta) {}
 
   cuda::Parameter alpha_parameter() const { return {alpha.data(), alpha.size()}; }
@@ -88,7 +88,7 @@ struct Gradients {
       : input(c.layout.numel(), c.offset), alpha(inputs.alpha.size()), beta(inputs.beta.size()) {
     const bool aligned =
         cuda::are_aligned(inputs.grad_output.data(), inputs.input.data(), input.data());
-    const auto plan = cuda::plan_backward(c.layout, sizeof(scalar_t), aligned);
+    const auto plan = cuda::plan_sums(c.layout, sizeof(scalar_t), aligned);
     cuda::BackwardArguments arguments{};
     arguments.tensors = {c.layout, inputs.grad_output.data(), inputs.input.data(), input.data()};
     arguments.alpha = inputs.alpha_parameter();
@@ -196,6 +196,15 @@ CATCH_TEST_CASE("kernels equal a float64 loop for layouts of many blocks", "[cud
       check<scalar_t, param_t>({.layout = layout});
     }
   });
+}
+
+CATCH_TEST_CASE("the forward equals a float64 loop where a thread takes several accesses",
+                "[cuda]") {
+  for (const auto& layout : kHugeLayouts) {
+    CATCH_INFO(describe({.layout = layout}));
+    check_forward<float, float>({.layout = layout});
+    check_forward<c10::BFloat16, float>({.layout = layout});
+  }
 }
 
 CATCH_TEST_CASE("kernels take a parameter for all channels, for each, or a constant", "[cuda]") {

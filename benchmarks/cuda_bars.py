@@ -9,16 +9,18 @@ element, beside those of whole vectors.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from atomic_baseline import ATOMIC
 from bars import Bar, Result, Timed, backward, forward, training
 from cases import LAYERS, Case
-from machine import write_results
+from machine import write_results, written_rows
 from measure import interleaved_graphs
 from peers import (
     ADD,
@@ -137,27 +139,44 @@ def measure(bar: Bar, seconds: float) -> dict[str, object]:
     }
 
 
-def main() -> int:
+def go_on_after(bar: Bar, arguments: argparse.Namespace) -> NoReturn:
+    """In a new process: after a failed capture or launch, this one can measure nothing more."""
+    sys.stdout.flush()
+    options = ["--seconds", str(arguments.seconds), "--output", str(arguments.output)]
+    os.execv(sys.executable, [sys.executable, __file__, *options, "--after", bar.name])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    bars = [bar for group in groups().values() for bar in group]
+    names = [bar.name for bar in bars]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=0.2, help="of timing for each side")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/gpu"))
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--after", metavar="BAR", choices=names, help="go on after this one with today's file"
+    )
+    arguments = parser.parse_args(argv)
     if not torch.cuda.is_available():
         parser.error("torch sees no CUDA device")
-    bars = [bar for group in groups().values() for bar in group]
-    rows = []
+    if arguments.after:
+        bars = bars[names.index(arguments.after) + 1 :]
+        rows = written_rows("", "cuda", arguments.output)
+    else:
+        rows = []
+    path = write_results("", "cuda", rows, arguments.output)
     for bar in bars:
         try:
             rows.append(measure(bar, arguments.seconds))
+            torch.cuda.empty_cache()
         except Exception as error:  # the other rows are still worth having
             print(f"{bar.name:<42} not measured: {error!r:.200}", flush=True)
-        torch.cuda.empty_cache()
+            go_on_after(bar, arguments)
         # After every row: who kills this keeps what is measured.
-        path = write_results("", "cuda", rows, arguments.output)
+        write_results("", "cuda", rows, arguments.output)
     print("written:", path)
     met = sum(bool(row["is_met"]) for row in rows)
-    print(f"{met} of {len(bars)} bars are met")
-    return 0 if met == len(bars) else 1
+    print(f"{met} of {len(names)} bars are met")
+    return 0 if met == len(names) else 1
 
 
 if __name__ == "__main__":

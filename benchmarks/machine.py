@@ -37,11 +37,23 @@ def describe(device: str) -> dict[str, object]:
     }
 
 
-def write_results(kind: str, device: str, rows: Sequence[dict[str, object]], folder: Path) -> Path:
-    """Writes such as speed-Intel-Xeon-2026-01-31.json, and returns where; `kind` may be empty."""
-    facts = describe(device)
+def results_path(kind: str, facts: dict[str, object], folder: Path) -> Path:
+    """Such as speed-Intel-Xeon-2026-01-31.json; `kind` may be empty."""
     name = re.sub(r"\W+", "-", re.sub(r"\(R\)|\(TM\)|CPU.*", "", str(facts["device"]))).strip("-")
-    path = folder / ("-".join(filter(None, (kind, name, facts["date"]))) + ".json")
+    return folder / ("-".join(filter(None, (kind, name, str(facts["date"])))) + ".json")
+
+
+def write_results(kind: str, device: str, rows: Sequence[dict[str, object]], folder: Path) -> Path:
+    """Writes the file, and returns where."""
+    facts = describe(device)
+    path = results_path(kind, facts, folder)
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n")
     return path
+
+
+def written_rows(kind: str, device: str, folder: Path) -> list[dict[str, object]]:
+    """What write_results() has written today."""
+    text = results_path(kind, describe(device), folder).read_text()
+    rows: list[dict[str, object]] = json.loads(text)["rows"]
+    return rows

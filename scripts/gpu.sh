@@ -28,27 +28,20 @@ say "building for compute capability $capability"
 "$PYTHON" -m pip install --quiet --no-index --no-deps --no-build-isolation --upgrade \
   --target "$SITE" .
 
-# Time on a GPU is scarce: what fails is told at the end, and the rest still runs.
+# Time on a GPU is scarce: what fails is told at the end, what hangs is stopped, and the rest still
+# runs.
 failed=()
 attempt() {
-  local what=$1
-  shift
+  local what=$1 seconds=$2
+  shift 2
   say "$what"
-  "$@" 2>&1 | tee "$BUILD_GPU/${what// /-}.log" || failed+=("$what")
+  timeout "$seconds" "$@" 2>&1 | tee "$BUILD_GPU/${what// /-}.log" || failed+=("$what")
 }
 has_step() { [[ " ${STEPS:-first bars sanitizers tests} " == *" $1 "* ]]; }
 
-build_and_run_cpp_tests() {
-  cmake -S . -B "$BUILD_GPU" -DMPELU_BUILD_TESTS=ON >/dev/null &&
-    cmake --build "$BUILD_GPU" --parallel "$MAX_JOBS" &&
-    ctest --test-dir "$BUILD_GPU" --output-on-failure
-}
-
 # A file that cannot be imported takes no other with it. Those of the examples need more packages.
-run_cuda_tests() {
-  "$PYTHON" -m pytest -m cuda --continue-on-collection-errors --ignore tests/python/test_data.py \
-    --ignore tests/python/test_train.py "$@" "${EXTRA_ARGS[@]}"
-}
+readonly CUDA_TESTS=("$PYTHON" -m pytest -m cuda --continue-on-collection-errors
+  --ignore tests/python/test_data.py --ignore tests/python/test_train.py)
 
 sanitizer=$(PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v compute-sanitizer || true)
 
@@ -56,7 +49,7 @@ sanitizer=$(PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v compute-sani
 watch_every_kernel() {
   local options=()
   [[ $1 == memcheck ]] && options=(--report-api-errors no)
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 300 "$sanitizer" --tool "$1" --error-exitcode 1 \
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 240 "$sanitizer" --tool "$1" --error-exitcode 1 \
     "${options[@]}" "$PYTHON" tests/python/every_cuda_kernel.py
 }
 
@@ -76,12 +69,13 @@ run_sanitizers() {
 }
 
 if has_step first; then
-  attempt "what only a GPU can show" run_cuda_tests tests/python/test_cuda.py
+  attempt "what only a GPU can show" 150 "${CUDA_TESTS[@]}" tests/python/test_cuda.py \
+    "${EXTRA_ARGS[@]}"
 fi
 
 if has_step bars; then
-  attempt "bars of the CUDA kernels" "$PYTHON" benchmarks/cuda_bars.py
-  attempt "table of the bars in README.md" "$PYTHON" benchmarks/report.py gpu
+  attempt "bars of the CUDA kernels" 240 "$PYTHON" benchmarks/cuda_bars.py
+  attempt "table of the bars in README.md" 60 "$PYTHON" benchmarks/report.py gpu
 fi
 
 if has_step sanitizers && [[ -n $sanitizer ]]; then
@@ -91,10 +85,12 @@ elif has_step sanitizers; then
 fi
 
 if has_step tests; then
-  attempt "CUDA tests" run_cuda_tests --ignore tests/python/test_cuda.py
+  attempt "CUDA tests" 240 "${CUDA_TESTS[@]}" --ignore tests/python/test_cuda.py "${EXTRA_ARGS[@]}"
   # They need Catch2, which is not downloaded here.
   if [[ -e /usr/include/catch2 || -e /usr/local/include/catch2 ]]; then
-    attempt "C++ tests" build_and_run_cpp_tests
+    attempt "configuring the C++ tests" 60 cmake -S . -B "$BUILD_GPU" -DMPELU_BUILD_TESTS=ON
+    attempt "building the C++ tests" 300 cmake --build "$BUILD_GPU" --parallel "$MAX_JOBS"
+    attempt "C++ tests" 120 ctest --test-dir "$BUILD_GPU" --output-on-failure
   else
     say "no Catch2 on this machine: the C++ tests are left out"
   fi

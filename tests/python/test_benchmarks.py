@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -29,6 +31,37 @@ def test_both_sides_of_a_bar_run(bar: bars.Bar) -> None:
             continue
         shape = tuple(min(size, 6) for size in side.case.shape)
         replace(side, case=replace(side.case, shape=shape, device="cpu")).task()()
+
+
+def test_a_bar_that_fails_costs_none_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The rest of the bars of a GPU are measured in another process, and all rows are kept."""
+    names = [bar.name for group in cuda_bars.groups().values() for bar in group]
+    failing = {names[0], names[3], names[-1]}
+    runs = 0
+
+    def measure(bar: bars.Bar, seconds: float) -> dict[str, object]:
+        if bar.name in failing:
+            raise RuntimeError("a launch failed")
+        return {"name": bar.name, "is_met": True, "run": runs}
+
+    def execv(path: str, argv: list[str]) -> None:
+        nonlocal runs
+        runs += 1
+        raise SystemExit(cuda_bars.main(argv[2:]))
+
+    monkeypatch.setattr(cuda_bars, "measure", measure)
+    monkeypatch.setattr(cuda_bars.os, "execv", execv)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    with pytest.raises(SystemExit, match="1"):
+        cuda_bars.main(["--output", str(tmp_path)])
+    (path,) = tmp_path.iterdir()
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["name"] for row in rows] == [name for name in names if name not in failing]
+    assert {row["run"] for row in rows} == {1, 2}
+    assert runs == len(failing)
 
 
 def test_names_tell_bars_apart() -> None:

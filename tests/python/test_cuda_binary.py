@@ -29,7 +29,7 @@ MOST_REGISTERS = {
     "elementwise_kernel of ByElement of Forward of BatchNormView": 72,
     "elementwise_kernel of EluBackward": 64,
     "elementwise_kernel of ByElement of InputGradient of InputGradientView": 96,
-    "columnwise_kernel of Forward of ActivationView": 64,
+    "columnwise_kernel of Forward of ActivationView": 80,
     "columnwise_kernel of Forward of BatchNormView": 80,
     "columnwise_kernel of InputGradient of InputGradientView": 128,
     "backward_rows_kernel of ActivationView": 80,

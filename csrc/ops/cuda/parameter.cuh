@@ -55,7 +55,7 @@ class ActivationView {
 
   /// Blocks of the forward's kernels to a multiprocessor.
   static constexpr int kForwardBlocks = 8;
-  static constexpr int kForwardBlocksByColumns = 4;
+  static constexpr int kForwardBlocksByColumns = 3;
 
   ActivationView(const Parameter& alpha, const Parameter& beta) : alpha_(alpha), beta_(beta) {}
 

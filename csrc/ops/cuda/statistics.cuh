@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(kTileThreads)
 
 /// A block takes one split of a tile, some columns side by side.
 template <typename scalar_t, int N>
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kTileThreads, 3)
     statistics_columns_kernel(const Pack<scalar_t, N>* __restrict__ input, ColumnsGeometry geometry,
                               StatisticsOutput<Arithmetic<scalar_t>> output) {
   using Thread = ThreadMoments<Arithmetic<scalar_t>>;

@@ -7,9 +7,14 @@ namespace {
 
 bool is_half(at::ScalarType dtype) { return dtype == at::kBFloat16 || dtype == at::kHalf; }
 
+void check_defined(const char* op, const at::Tensor& tensor, const char* name) {
+  TORCH_CHECK(tensor.defined(), op, ": expected ", name, " to be a tensor, got None");
+}
+
 /// parameter must be a strided tensor on input's device and of its dtype, or float for half types.
 void check_fits(const char* op, const at::Tensor& input, const at::Tensor& parameter,
                 const char* name) {
+  check_defined(op, parameter, name);
   TORCH_CHECK(parameter.layout() == at::kStrided, op, ": expected ", name,
               " to be a strided tensor, got layout ", parameter.layout());
   TORCH_CHECK(parameter.device() == input.device(), op, ": expected ", name,
@@ -54,6 +59,7 @@ void check_not_written(const char* op, const at::Tensor& input, const at::Tensor
 /// grad_output must have the shape, dtype and device of input.
 void check_grad_output(const char* op, const at::Tensor& grad_output, const at::Tensor& input,
                        const char* input_name = "input") {
+  check_defined(op, grad_output, "grad_output");
   TORCH_CHECK(grad_output.layout() == at::kStrided, op,
               ": expected grad_output to be a strided tensor, got layout ", grad_output.layout());
   TORCH_CHECK(grad_output.sym_sizes() == input.sym_sizes(), op,
@@ -113,6 +119,7 @@ void check_batch_norm_parameters(const char* op, const at::Tensor& input,
 }  // namespace
 
 void check_input(const char* op, const at::Tensor& input, const char* name) {
+  check_defined(op, input, name);
   TORCH_CHECK(input.layout() == at::kStrided, op, ": expected ", name,
               " to be a strided tensor, got layout ", input.layout());
   const auto dtype = input.scalar_type();
@@ -156,6 +163,8 @@ void check_batch_norm_backward(const char* op, const at::Tensor& grad_output,
                                const at::Tensor& save_invstd, const at::Tensor& alpha,
                                const OptionalTensor& beta) {
   check_batch_norm_parameters(op, input, weight, bias, alpha, beta);
+  check_defined(op, save_mean, "save_mean");
+  check_defined(op, save_invstd, "save_invstd");
   check_each_channel(op, input, save_mean, "save_mean");
   check_each_channel(op, input, save_invstd, "save_invstd");
   check_grad_output(op, grad_output, input);

@@ -15,6 +15,10 @@ at::Tensor to_opmath(const at::Tensor& tensor, const at::Tensor& input) {
   return tensor.to(at::toOpMathType(input.scalar_type()));
 }
 
+OptionalTensor to_opmath(const OptionalTensor& tensor, const at::Tensor& input) {
+  return is_defined(tensor) ? OptionalTensor(to_opmath(*tensor, input)) : std::nullopt;
+}
+
 /// parameter in the dtype of the arithmetic and in a shape that broadcasts along dim of input.
 at::Tensor broadcastable(const at::Tensor& parameter, const at::Tensor& input, int64_t dim) {
   const auto converted = to_opmath(parameter, input);
@@ -43,6 +47,13 @@ at::Tensor reduced(const at::Tensor& contributions, const at::Tensor& parameter,
     sum = contributions.sum(dims_but(contributions, dim));
   }
   return sum.reshape_symint(parameter.sym_sizes()).to(parameter.scalar_type());
+}
+
+/// What a running statistic has become, where that is another tensor for its dtype.
+void move_to(const OptionalTensor& running, const OptionalTensor& moved) {
+  if (is_defined(running) && !moved->is_same(*running)) {
+    running->copy_(*moved);
+  }
 }
 
 /// x where it is not positive, else zero. Masking before the exponential keeps its derivative
@@ -122,13 +133,25 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
     const OptionalTensor& beta, bool training, double momentum, double eps) {
   check_batch_norm("batch_norm_mpelu", input, weight, bias, running_mean, running_var, alpha, beta,
                    training);
-  auto [normalised, mean, invstd] = at::native_batch_norm(input, weight, bias, running_mean,
-                                                          running_var, training, momentum, eps);
-  if (!training) {
-    mean = to_opmath(*running_mean, input).clone();
-    invstd = at::rsqrt(to_opmath(*running_var, input) + eps);
+  const auto x = to_opmath(input, input);
+  if (training && input.sym_numel() == 0) {
+    const auto mean = at::zeros_symint({input.sym_size(1)}, x.options());
+    return {input.clone(), mean, at::rsqrt(mean + eps)};
   }
-  return {mpelu(normalised, alpha, beta, 1), to_opmath(mean, input), to_opmath(invstd, input)};
+  const auto moving_mean = to_opmath(running_mean, input);
+  const auto moving_var = to_opmath(running_var, input);
+  auto [normalised, mean, invstd] =
+      at::native_batch_norm(x, to_opmath(weight, input), to_opmath(bias, input), moving_mean,
+                            moving_var, training, momentum, eps);
+  if (training) {
+    move_to(running_mean, moving_mean);
+    move_to(running_var, moving_var);
+  } else {
+    mean = moving_mean->clone();
+    invstd = at::rsqrt(*moving_var + eps);
+  }
+  const auto output = mpelu(normalised, to_opmath(alpha, input), to_opmath(beta, input), /*dim=*/1);
+  return {output.to(input.scalar_type()), mean, invstd};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_backward(
@@ -150,10 +173,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_nor
   auto normalised = weight ? standardised * for_channels(*weight) : standardised;
   normalised = bias ? normalised + for_channels(*bias) : normalised;
 
-  const auto opmath = [&](const at::Tensor& t) { return to_opmath(t, input); };
   const auto [grad, grad_alpha, grad_beta] =
-      mpelu_backward(opmath(grad_output), normalised, opmath(alpha),
-                     beta ? std::optional(opmath(*beta)) : beta, 1);
+      mpelu_backward(to_opmath(grad_output, input), normalised, to_opmath(alpha, input),
+                     to_opmath(beta, input), /*dim=*/1);
   const auto gradient_of = [&](const OptionalTensor& parameter, const at::Tensor& terms) {
     return parameter ? reduced(terms, *parameter, 1) : at::empty({0}, alpha.options());
   };

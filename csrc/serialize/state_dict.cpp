@@ -85,26 +85,35 @@ void write_state_dict(const StateDict& state, const std::string& path) {
   TORCH_CHECK(file, std::strerror(errno));
 }
 
-/// Calls write(path) with another path beside the given one, and then puts the file in its place: a
-/// failure leaves what was there. What is no plain file, such as a device, is written itself.
+/// Calls write(path) with another path beside the given one, or beside what that is a link to, and
+/// then puts the file in its place, with the permissions of the one before: a failure leaves what
+/// was there. What is no plain file, such as a device, is written itself.
 template <typename Write>
 void write_aside(const std::string& path, const Write& write) {
   namespace fs = std::filesystem;
   std::error_code error;
-  const auto status = fs::symlink_status(path, error);
-  if (fs::exists(status) && !fs::is_regular_file(status)) {
+  const auto status = fs::status(path, error);
+  const bool is_there = fs::exists(status);
+  if (is_there ? !fs::is_regular_file(status) : fs::is_symlink(fs::symlink_status(path, error))) {
     return write(path);
   }
-  // A name of its own for each file that is being written, also by this machine's other processes.
+  const fs::path target = is_there ? fs::canonical(path) : fs::path(path);
+  // A name of its own for each file that is being written, also by this machine's other processes;
+  // the first 200 bytes of the file's leave room for the rest.
   static std::atomic<uint64_t> count = 0;
-  const auto part = c10::str(path, ".", ::getpid(), "-", count++, ".part");
+  const std::string part =
+      target.parent_path() / c10::str(target.filename().string().substr(0, 200), ".", ::getpid(),
+                                      "-", count++, ".part");
   try {
     write(part);
   } catch (...) {
     fs::remove(part, error);
     throw;
   }
-  fs::rename(part, path, error);
+  if (is_there) {
+    fs::permissions(part, status.permissions(), error);
+  }
+  fs::rename(part, target, error);
   TORCH_CHECK(!error, error.message());
 }
 

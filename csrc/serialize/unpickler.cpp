@@ -299,6 +299,7 @@ class Unpickler {
       check_intact(entry.value().isBool());
       TORCH_CHECK(name == "conj" || name == "neg", "it holds a tensor with ", name);
       if (name == "conj") {
+        check_intact(tensor.is_complex());
         tensor._set_conj(entry.value().toBool());
       } else {
         tensor._set_neg(entry.value().toBool());

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -21,13 +21,15 @@ def recompute_activations() -> Iterator[None]:
     r"""Inside, autograd does not keep the outputs of ELU, SPELU, MPELU and BatchNormMPELU.
 
     A layer keeps its input for the backward, and where that is an activation's output, it is kept
-    beside the activation's own input. Here the backward computes it again from that input, which
-    leaves half of the tensors in a chain of convolutions and activations. The gradients are the
-    same to the bit, for all parameters; running statistics move once.
+    beside the activation's own input. Here the backward computes it again from that input (of
+    activations in a row, from the first one's), which leaves half of the tensors in a chain of
+    convolutions and activations. The gradients are the same to the bit, for all parameters; running
+    statistics move once.
 
     Only the forward needs to be inside; the context also is a decorator for it. As always in
     autograd, what the backward needs must not be modified in place before it; that here includes
-    what the output is computed from, such as ``alpha``.
+    what the output is computed from, such as ``alpha``. Nor may an output be modified by way of its
+    ``.data``, which autograd does not see: the backward would compute it without the change.
 
     Outputs that were modified in place since are kept, and so is what :func:`torch.compile`
     chooses to keep: enter the context outside of a compiled function. Of several
@@ -74,21 +76,27 @@ class _Kept(NamedTuple):
 
 
 class _Activation:
-    """A call of an activation, to be repeated."""
+    """A call of an activation, to be repeated. How it keeps its tensors is up to ``pack``."""
 
-    def __init__(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        op: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        pack: Callable[[Tensor], "_Kept | _Recomputed"],
+    ) -> None:
         arguments = {**dict(zip(_names(op), args, strict=False)), **kwargs}
         if arguments.get("training"):  # the statistics have moved, once for all
             arguments |= {"running_mean": None, "running_var": None}
         self.op = op
         self.arguments = {
-            name: _Kept.of(value) if isinstance(value, Tensor) else value
+            name: pack(value) if isinstance(value, Tensor) else value
             for name, value in arguments.items()
         }
 
     def output(self) -> Tensor:
         arguments = {
-            name: value.unpack() if isinstance(value, _Kept) else value
+            name: value.unpack() if isinstance(value, (_Kept, _Recomputed)) else value
             for name, value in self.arguments.items()
         }
         with torch.no_grad():
@@ -107,13 +115,35 @@ class _Recomputed(NamedTuple):
         return self.activation.output().as_strided(self.size, self.stride, self.storage_offset)
 
 
+class _Output(NamedTuple):
+    """The output of an activation as it was when the call returned."""
+
+    tensor: weakref.ref[Tensor]
+    version: int
+    dtype: torch.dtype
+    activation: _Activation
+
+    def is_in(self, other: Tensor) -> bool:
+        """Whether a tensor still has the output's values, as itself or as a view of it.
+
+        The output is asked for its storage anew: where ``.data`` was set, another tensor may have
+        the address of the first one.
+        """
+        tensor = self.tensor()
+        return (
+            tensor is not None
+            and tensor.untyped_storage()._cdata == other.untyped_storage()._cdata
+            and (self.version, self.dtype) == (other._version, other.dtype)
+        )
+
+
 class _Recorder(TorchFunctionMode):
     """Knows which tensors are outputs of activations, as long as they live."""
 
     def __init__(self) -> None:
         super().__init__()
-        #: By the output's storage: its version, its dtype and the call.
-        self.outputs: dict[int, tuple[int, torch.dtype, _Activation]] = {}
+        #: By their storages.
+        self.outputs: dict[int, _Output] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -125,13 +155,15 @@ class _Recorder(TorchFunctionMode):
         if getattr(func, "overloadpacket", func) in _ACTIVATIONS:
             output = _output_of(result)
             if output.requires_grad:
-                self.record(output, _Activation(func, args, kwargs))
+                self.record(output, _Activation(func, args, kwargs, self.pack))
         return result
 
     def record(self, output: Tensor, activation: _Activation) -> None:
         """Remembers an output until it is freed."""
         storage = output.untyped_storage()._cdata
-        self.outputs[storage] = output._version, output.dtype, activation
+        self.outputs[storage] = _Output(
+            weakref.ref(output), output._version, output.dtype, activation
+        )
         weakref.finalize(output, self.outputs.pop, storage, None)
 
     def pack(self, tensor: Tensor) -> _Kept | _Recomputed:
@@ -139,13 +171,11 @@ class _Recorder(TorchFunctionMode):
         if tensor.layout != torch.strided:  # without a storage
             return _Kept.of(tensor)
         found = self.outputs.get(tensor.untyped_storage()._cdata)
-        if found is not None:
-            version, dtype, activation = found
-            if version == tensor._version and dtype == tensor.dtype:
-                return _Recomputed(
-                    activation, tensor.size(), tensor.stride(), tensor.storage_offset()
-                )
-        return _Kept.of(tensor)
+        if found is None or not found.is_in(tensor):
+            return _Kept.of(tensor)
+        return _Recomputed(
+            found.activation, tensor.size(), tensor.stride(), tensor.storage_offset()
+        )
 
 
 @functools.cache

@@ -33,8 +33,9 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
         >>> mpelu.functional.elu(torch.tensor([-1.0, 0.0, 2.0]))
         tensor([-0.6321,  0.0000,  2.0000])
     """
-    op = torch.ops.mpelu.elu_ if inplace else torch.ops.mpelu.elu
-    output: Tensor = op(input, alpha)
+    output: Tensor = (
+        torch.ops.mpelu.elu_(input, alpha) if inplace else torch.ops.mpelu.elu(input, alpha)
+    )
     return output
 
 

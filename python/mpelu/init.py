@@ -23,6 +23,7 @@ from mpelu._dataflow import TRANSPOSED, Layer, slopes_after_layers
 
 __all__ = ["taylor_init_", "taylor_normal_", "taylor_uniform_"]
 
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _SWAPPED = {"fan_in": "fan_out", "fan_out": "fan_in"}
 
 
@@ -110,7 +111,7 @@ def taylor_init_(
 
     Every other layer (a last one, one before a residual addition) gets the arguments ``alpha`` and
     ``beta``; one that is not given is 1. Biases are set to 0. Weights on the meta device stay as
-    they are. If there is an error, nothing was changed.
+    they are. Arguments and weights are checked before the first one is filled.
 
     Args:
         module: the model, or one layer.
@@ -126,7 +127,7 @@ def taylor_init_(
 
     Raises:
         ValueError: if a layer's activation is not certain and neither ``alpha`` nor ``beta`` is
-            given; it names the layers.
+            given, or if a weight cannot be filled; it names the layers.
 
     Example::
 
@@ -159,12 +160,19 @@ def taylor_init_(
 
 def _fillable_weight(layer: Layer, name: str) -> Tensor:
     weight = layer._parameters.get("weight")
-    if weight is None or is_lazy(weight) or not weight.is_floating_point():
+    if weight is None or is_lazy(weight) or weight.dtype not in _DTYPES or _is_expanded(weight):
         raise ValueError(
-            f"the weight of layer {name!r} cannot be filled: it is no ordinary floating-point "
-            "parameter (but a parametrization's, or a lazy module's that has not seen an input)"
+            f"the weight of layer {name!r} cannot be filled: it is no ordinary parameter in "
+            "float64, float32, bfloat16 or float16 (but a parametrization's, an expanded one, or "
+            "a lazy module's that has not seen an input)"
         )
     return weight
+
+
+def _is_expanded(tensor: Tensor) -> bool:
+    """Whether several elements are one in memory, which cannot be filled each with its own."""
+    pairs = zip(tensor.size(), tensor.stride(), strict=True)
+    return any(size > 1 and stride == 0 for size, stride in pairs)
 
 
 def _fallback(alpha: float | None, beta: float | None, uncertain: list[str]) -> float:
@@ -175,4 +183,5 @@ def _fallback(alpha: float | None, beta: float | None, uncertain: list[str]) -> 
             "give alpha and beta for layers like these"
         )
     factors = {"alpha": 1.0 if alpha is None else alpha, "beta": 1.0 if beta is None else beta}
-    return math.prod(_validate.finite(name, value) for name, value in factors.items())
+    product = math.prod(_validate.finite(name, value) for name, value in factors.items())
+    return _validate.finite("alpha * beta", product)

@@ -69,6 +69,13 @@ class ELU(Module):
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
 
 
+def _set_initial(module: Module, initial: dict[str, float]) -> None:
+    """Sets the parameters that a module has: one may be computed from others, or not made yet."""
+    for name, value in initial.items():
+        if name in module._parameters:
+            constant_(module.get_parameter(name), value)
+
+
 class ParametricELU(Module):
     """Base of the activations with learned parameters, each of ``num_parameters`` elements.
 
@@ -96,9 +103,11 @@ class ParametricELU(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Sets the parameters to the values that the module was made with."""
-        for name, value in self.initial.items():
-            constant_(self.get_parameter(name), value)
+        """Sets the parameters to the values that the module was made with.
+
+        One that is computed, by a parametrization or by pruning, stays as it is.
+        """
+        _set_initial(self, self.initial)
 
     def extra_repr(self) -> str:
         """The settings that the module's representation shows."""
@@ -212,21 +221,27 @@ class MPELU(ParametricELU):
 
 
 @torch.fx.wrap
-def _begin_batch(
-    input: Tensor, ranks: tuple[int, ...], counter: Tensor | None, momentum: float | None
-) -> float:
-    """Checks the input's rank and counts the batch. Returns how far it moves the statistics.
+def _normalise_and_activate(module: "BatchNormMPELU", input: Tensor) -> Tensor:
+    """The forward of a module.
 
-    To torch.fx this is one function, since what it does depends on more than it can trace.
+    To torch.fx this is one function of the module, as torch's own batch norms are one module: a
+    traced model, too, is in the mode that ``train()`` and ``eval()`` put it in.
     """
-    if input.dim() not in ranks:
-        expected = " or ".join(f"{rank}D" for rank in ranks)
-        raise ValueError(f"expected {expected} input (got {input.dim()}D input)")
-    if counter is not None:
-        counter.add_(1)
-        if momentum is None:  # the average of all batches so far
-            return 1.0 / float(counter)
-    return 0.0 if momentum is None else momentum
+    module._check_input_dim(input)
+    momentum = module._begin_batch()
+    uses_running = not module.training or module.track_running_stats
+    return F.batch_norm_mpelu(
+        input,
+        module.running_mean if uses_running else None,
+        module.running_var if uses_running else None,
+        module.alpha,
+        module.beta,
+        module.weight,
+        module.bias,
+        module.training or (module.running_mean is None and module.running_var is None),
+        momentum,
+        module.eps,
+    )
 
 
 class BatchNormMPELU(_NormBase):
@@ -272,29 +287,29 @@ class BatchNormMPELU(_NormBase):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Resets the batch norm, and sets alpha and beta to their first values."""
+        """Resets the batch norm, and sets alpha and beta to their first values.
+
+        One that is computed, by a parametrization or by pruning, stays as it is.
+        """
         super().reset_parameters()
-        for name, value in self.initial.items():
-            if name in self._parameters:
-                constant_(self.get_parameter(name), value)
+        _set_initial(self, self.initial)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalises and applies the activation."""
-        is_tracked = self.training and self.track_running_stats
-        counter = self.num_batches_tracked if is_tracked else None
-        momentum = _begin_batch(input, self.ranks, counter, self.momentum)
-        return F.batch_norm_mpelu(
-            input,
-            self.running_mean if not self.training or self.track_running_stats else None,
-            self.running_var if not self.training or self.track_running_stats else None,
-            self.alpha,
-            self.beta,
-            self.weight,
-            self.bias,
-            self.training or (self.running_mean is None and self.running_var is None),
-            momentum,
-            self.eps,
-        )
+        return _normalise_and_activate(self, input)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() not in self.ranks:
+            expected = " or ".join(f"{rank}D" for rank in self.ranks)
+            raise ValueError(f"expected {expected} input (got {input.dim()}D input)")
+
+    def _begin_batch(self) -> float:
+        """Counts a batch that is tracked. Returns how far it moves the running statistics."""
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # the average of all batches so far
+                return 1.0 / float(self.num_batches_tracked)
+        return 0.0 if self.momentum is None else self.momentum
 
     def extra_repr(self) -> str:
         """The settings that the module's representation shows."""

@@ -1,5 +1,7 @@
 """Parameter groups: the activations' parameters learn at their own rate."""
 
+import re
+from collections.abc import Iterator
 from typing import TypedDict
 
 from torch.nn import Module, Parameter
@@ -8,6 +10,9 @@ from mpelu import _validate
 from mpelu.nn import BatchNormMPELU, ParametricELU
 
 __all__ = ["ParamGroup", "param_groups"]
+
+# alpha and beta, or what a parametrization or pruning computes them from.
+_LEARNED = re.compile(r"(parametrizations\.)?(alpha|beta)(_orig|\..+)?")
 
 
 class ParamGroup(TypedDict):
@@ -30,7 +35,10 @@ def param_groups(
     The defaults are those of the residual networks in Li et al. 2016 (arXiv:1606.00305). Every
     parameter is in exactly one group, once, also when modules share it. Frozen ones
     (``requires_grad=False``) are included, as in ``model.parameters()``: optimisers skip a
-    parameter that has no gradient, and it may be unfrozen later.
+    parameter that has no gradient, and it may be unfrozen later. An alpha or beta that is
+    parametrized (:mod:`torch.nn.utils.parametrize`) or pruned counts by what it is computed from.
+    A model in FullyShardedDataParallel needs its ``use_orig_params=True``, since parameters that
+    it has flattened cannot be told apart.
 
     Args:
         model: the model to train.
@@ -56,8 +64,7 @@ def param_groups(
     lr_mult = _validate.non_negative("activation_lr_mult", activation_lr_mult)
     decay_mult = _validate.non_negative("activation_decay_mult", activation_decay_mult)
 
-    activations = [m for m in model.modules() if isinstance(m, (ParametricELU, BatchNormMPELU))]
-    learned = {id(getattr(m, name, None)) for m in activations for name in ("alpha", "beta")}
+    learned = {id(parameter) for parameter in _activation_parameters(model)}
     parameters = list(model.parameters())
     return [
         {
@@ -71,3 +78,11 @@ def param_groups(
             "weight_decay": weight_decay * decay_mult,
         },
     ]
+
+
+def _activation_parameters(model: Module) -> Iterator[Parameter]:
+    for module in model.modules():
+        if isinstance(module, (ParametricELU, BatchNormMPELU)):
+            for name, parameter in module.named_parameters():
+                if _LEARNED.fullmatch(name):
+                    yield parameter

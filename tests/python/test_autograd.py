@@ -114,6 +114,32 @@ def test_a_view_of_an_output_is_computed_again(activation, device):
     torch.testing.assert_close(factor.grad.sum(), expected)
 
 
+@every_activation
+def test_of_activations_in_a_row_no_output_is_kept(activation, device):
+    module, x = make(activation, device), make_input(device)
+    factor = torch.ones_like(x).requires_grad_()
+
+    def run(context: contextlib.AbstractContextManager[None]) -> tuple[int, tuple[Tensor, ...]]:
+        """How many of three outputs are kept, and the gradients."""
+        own = copy.deepcopy(module)
+        storages = []
+        with context:
+            activated = x
+            for _ in range(3):
+                activated = own(activated)
+                storages.append(storage_of(activated))
+            output = activated * factor
+            del activated
+        kept = sum(storage() is not None for storage in storages)
+        return kept, torch.autograd.grad(output.sum(), [x, factor, *own.parameters()])
+
+    kept, expected = run(contextlib.nullcontext())
+    recomputed, actual = run(recompute_activations())
+    assert (kept, recomputed) == (3, 0)
+    for gradient, one in zip(actual, expected, strict=True):
+        assert_same_bits(gradient, one)
+
+
 @learned
 def test_running_statistics_move_once(activation, device):
     module = make(activation, device)
@@ -186,6 +212,21 @@ def test_memory_that_is_used_again_is_not_taken_for_the_output(device):
     sum(outputs).backward()
     for factor, value in zip(factors, expected, strict=True):
         assert_same_bits(factor.grad, value)
+
+
+def test_memory_of_an_output_whose_data_was_set_is_not_taken_for_the_output(device):
+    """As pipeline parallelism frees what it has sent, while the tensor itself lives on."""
+    x = make_input(device)
+    factors = [torch.ones_like(x).requires_grad_() for _ in range(8)]
+    with recompute_activations():
+        activated = mpelu.functional.elu(x)
+        doubled = activated * 2
+        activated.data = torch.empty(1, device=device)
+        others = [doubled.sin() for _ in factors]
+        output = sum((other * factor).sum() for other, factor in zip(others, factors, strict=True))
+    output.backward()
+    for factor in factors:
+        assert_same_bits(factor.grad, doubled.detach().sin())
 
 
 @learned

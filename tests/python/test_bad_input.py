@@ -326,6 +326,36 @@ def test_the_backward_of_a_batch_norm_names_its_own_arguments(
         ops.batch_norm_mpelu_backward(**on_device, training=True, eps=1e-5)
 
 
+# Without any tensor, as in elu(None), the error is torch's own.
+@pytest.mark.parametrize("op", ["elu_backward", "mpelu", "mpelu_backward"])
+def test_none_in_place_of_a_tensor_is_named(device: torch.device, op: str) -> None:
+    x = ones(2, 3).to(device)
+    names = [a.name for a in getattr(ops, op).default._schema.arguments if str(a.type) == "Tensor"]
+    for name in names:
+        tensors = {**dict.fromkeys(names, x), **({"alpha": x[0]} if "alpha" in names else {})}
+        with pytest.raises(RuntimeError, match=rf"{op}: expected {name} to be a tensor, got None"):
+            getattr(ops, op)(**{**tensors, name: None})
+
+
+@pytest.mark.parametrize("name", ["grad_output", "input", "save_mean", "save_invstd", "alpha"])
+def test_none_in_place_of_a_batch_norms_tensor_is_named(device: torch.device, name: str) -> None:
+    x, three = ones(4, 3, 2, 2).to(device), ones(3).to(device)
+    tensors = {"grad_output": x, "input": x, "save_mean": three, "save_invstd": three}
+    tensors = {**tensors, "alpha": three, name: None}
+    with pytest.raises(RuntimeError, match=f"expected {name} to be a tensor, got None"):
+        ops.batch_norm_mpelu_backward(
+            **tensors, weight=None, bias=None, beta=None, training=True, eps=1e-5
+        )
+
+
+def test_running_statistics_that_require_grad_are_not_written(device: torch.device) -> None:
+    statistics = [ones(3).to(device).requires_grad_() for _ in range(2)]
+    arguments = batch_norm_arguments(device, running_mean=statistics[0], running_var=statistics[1])
+    with pytest.raises(RuntimeError, match="batch_norm_mpelu: expected running_mean and .* grad"):
+        ops.batch_norm_mpelu(**arguments)
+    assert device.type == "meta" or all((statistic == 1).all() for statistic in statistics)
+
+
 def test_a_batch_of_one_value_for_each_channel_is_a_value_error(device: torch.device) -> None:
     arguments = batch_norm_arguments(device, input=ones(1, 3, 1, 1))
     with pytest.raises(ValueError, match="batch_norm_mpelu: expected more than 1 value"):

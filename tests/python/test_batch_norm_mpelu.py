@@ -307,6 +307,57 @@ def test_equal_to_the_bit_for_any_number_of_threads(shape, dtype):
         assert all(torch.equal(x, y) for x, y in zip(result, results[0], strict=True))
 
 
+@pytest.mark.parametrize("shape", [(2048, 4), (64, 64, 5, 5), (64, 32, 32, 8)], ids=str)
+def test_half_gradients_overflow_no_sooner_than_their_results(shape, device):
+    torch.manual_seed(0)
+    x = (0.5 + 1e-3 * torch.randn(shape)).half().to(device)
+    grad_output = (300 + torch.randn(shape)).half().to(device)
+    weight, bias, alpha = (torch.full(shape[1:2], v, device=device) for v in (1.0, 20.0, 1.0))
+    _, *saved = ops.batch_norm_mpelu(x, weight, bias, None, None, alpha, None, True, 0.1, EPS)
+
+    def gradient(g: Tensor, x: Tensor, *numbers: Tensor) -> Tensor:
+        weight, bias, mean, invstd, alpha = numbers
+        return ops.batch_norm_mpelu_backward(
+            g, x, weight, bias, mean, invstd, alpha, None, True, EPS
+        )[0]
+
+    numbers = (weight, bias, *saved, alpha)
+    actual = gradient(grad_output, x, *numbers)
+    exact = gradient(grad_output.double(), x.double(), *(n.double() for n in numbers))
+    torch.testing.assert_close(actual.double(), exact, rtol=1e-2, atol=0.01 * exact.std().item())
+
+
+@pytest.mark.parametrize("half", ["weight", "running_mean", "alpha"])
+@pytest.mark.parametrize("training", [True, False])
+def test_forward_mode_takes_the_dtypes_that_the_kernels_take(half, training, device):
+    a = make_arguments((8, 3, 5)).to(device).to(torch.float32)._replace(training=training)
+    a = a._replace(input=a.input.bfloat16(), **{half: getattr(a, half).bfloat16()})
+    tracked = ("running_mean", "running_var")
+    copies = a._replace(**{name: getattr(a, name).clone() for name in tracked})
+    expected = fused(a)
+    actual, tangent = torch.func.jvp(
+        lambda x: fused(copies._replace(input=x)), (a.input,), (torch.ones_like(a.input),)
+    )
+    torch.testing.assert_close(actual, expected)
+    assert tangent.dtype == torch.bfloat16
+    for name in tracked:
+        torch.testing.assert_close(getattr(copies, name), getattr(a, name))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 3, 0), (0, 3, 4)], ids=str)
+def test_forward_mode_takes_an_empty_batch(shape, device):
+    x, alpha = torch.empty(shape, device=device), torch.ones(3, device=device)
+    running = [torch.ones(3, device=device) for _ in range(2)]
+
+    def function(x: Tensor) -> tuple[Tensor, ...]:
+        return ops.batch_norm_mpelu(x, None, None, *running, alpha, None, True, 0.1, EPS)
+
+    actual, _ = torch.func.jvp(function, (x,), (x,))
+    for one, other in zip(actual, function(x), strict=True):
+        torch.testing.assert_close(one, other)
+    assert all((statistic == 1).all() for statistic in running)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_first_and_second_derivatives(kind, device):
     a = make_arguments((4, 3, 5), kind).to(device)

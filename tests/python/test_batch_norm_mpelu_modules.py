@@ -126,16 +126,21 @@ def test_batches_that_are_not_tracked_do_not_count():
     torch.testing.assert_close(actual.running_mean, expected.running_mean)
 
 
+@pytest.mark.parametrize("retraced", [False, True])
 @pytest.mark.parametrize("training", [True, False])
-def test_torch_fx_traces_models_of_fused_modules(training):
+def test_what_torch_fx_traces_is_in_the_mode_it_is_put_in(training, retraced):
+    """As with torch's own batch norms, whatever the mode was when it was traced."""
     model = mpelu.models.mpelu_resnet(11, num_classes=3).train(training)
     traced = torch.fx.symbolic_trace(copy.deepcopy(model))
+    if retraced:
+        traced = pickle.loads(pickle.dumps(torch.fx.symbolic_trace(traced)))
     x = torch.randn(4, 3, 8, 8)
-    torch.testing.assert_close(traced(x), model(x), rtol=0, atol=0)
-    buffers = dict(traced.named_buffers())  # without counters where nothing is counted
-    assert len(buffers) == len(list(model.buffers())) * (3 if training else 2) // 3
-    for name, buffer in buffers.items():
-        assert torch.equal(model.get_buffer(name), buffer), name
+    for mode in (training, not training, training):
+        assert torch.equal(traced.train(mode)(x), model.train(mode)(x))
+        state = traced.state_dict()
+        assert state.keys() == model.state_dict().keys()
+        for name, value in model.state_dict().items():
+            assert torch.equal(state[name], value), name
     with pytest.raises(ValueError, match="expected 4D input"):
         traced(x[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -179,6 +180,46 @@ def test_what_autograd_refuses_in_place_is_not_written(device: torch.device) -> 
         with pytest.raises(RuntimeError, match=r"in-place operation|modified inplace"):
             ops.elu_(input)
         assert (input == -1).all()
+
+
+def test_a_view_written_in_place_is_freed_without_a_backward(device: torch.device) -> None:
+    weight = torch.ones(3, device=device, requires_grad=True)
+    hidden = torch.stack([weight - 2, weight])
+    storage = weakref.ref(hidden.untyped_storage())
+    ops.elu_(hidden[0])
+    assert hidden.requires_grad and (hidden[0] < 0).all() and (hidden[1] == 1).all()
+    del hidden
+    assert storage() is None
+
+
+def test_a_view_written_in_place_has_the_gradients_of_both_orders(device: torch.device) -> None:
+    def function(x: torch.Tensor, alpha: float) -> torch.Tensor:
+        y = x * 1
+        ops.elu_(y.view(-1)[1:], alpha)
+        return y
+
+    x = torch.linspace(-2, 1, 6, dtype=torch.float64, device=device).view(2, 3).requires_grad_()
+    assert torch.autograd.gradcheck(function, (x, 0.5))
+    assert torch.autograd.gradgradcheck(function, (x, 0.5))
+    expanded = (x * 1)[:1].expand(2, 3)
+    with pytest.raises(RuntimeError, match="elu_: expected input without elements that share"):
+        ops.elu_(expanded)
+
+
+@pytest.mark.parametrize("op", ["elu_", "mpelu_"])
+def test_functionalize_writes_a_tensor_from_outside(device: torch.device, op: str) -> None:
+    outside, alpha = torch.full((3,), -1.0, device=device), torch.ones(1, device=device)
+    arguments = () if op == "elu_" else (alpha,)
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        getattr(ops, op)(outside, *arguments)
+        return x + 1
+
+    torch.func.functionalize(function)(alpha)
+    torch.testing.assert_close(outside, torch.expm1(torch.full_like(outside, -1.0)))
+    if op == "mpelu_":
+        with pytest.raises(RuntimeError, match="mpelu_: a parameter is a functional tensor"):
+            torch.func.functionalize(lambda a: ops.mpelu_(outside, a))(alpha)
 
 
 def test_negative_alpha_has_no_gradient_from_the_result(device: torch.device) -> None:

@@ -245,13 +245,14 @@ def test_residual_network_needs_the_arguments_for_its_branches_alone(fused):
         ({"mode": "fan"}, "mode must be .*, got 'fan'"),
         ({"alpha": math.nan}, "alpha must be finite, got nan"),
         ({"beta": math.inf}, "beta must be finite, got inf"),
+        ({"alpha": 1e200, "beta": 1e200}, r"alpha \* beta must be finite, got inf"),
     ],
 )
 def test_bad_arguments_are_an_error_and_change_nothing(arguments, message):
-    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
     before = model[0].weight.clone()
     with pytest.raises(ValueError, match=message):
-        taylor_init_(model, **arguments)
+        taylor_init_(model, **{"alpha": 1.0, **arguments})
     assert torch.equal(model[0].weight, before)
 
 
@@ -265,13 +266,20 @@ def test_a_weight_that_cannot_be_filled_is_an_error(layer):
         taylor_init_(nn.Sequential(layer, nn.ReLU()))
 
 
-@pytest.mark.parametrize("spoil", ["alpha", "weight"])
+SPOILT_WEIGHTS = {
+    "int8": torch.ones(3, 3, dtype=torch.int8),
+    "float8": torch.ones(3, 3).to(torch.float8_e4m3fn),
+    "expanded": torch.ones(1, 3).expand(3, 3),
+}
+
+
+@pytest.mark.parametrize("spoil", ["alpha", *SPOILT_WEIGHTS])
 def test_what_a_later_layer_has_wrong_is_an_error_that_changes_nothing(spoil):
     model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), mpelu.MPELU(3))
     if spoil == "alpha":
         nn.init.constant_(model[3].alpha, torch.nan)
     else:
-        model[2].weight = nn.Parameter(torch.ones(3, 3, dtype=torch.int8), requires_grad=False)
+        model[2].weight = nn.Parameter(SPOILT_WEIGHTS[spoil], requires_grad=False)
     before = model[0].weight.clone()
     with pytest.raises(ValueError, match=r"layer '2' cannot|after '2' must be finite, got nan"):
         taylor_init_(model)

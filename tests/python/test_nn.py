@@ -9,6 +9,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import mpelu
 
@@ -110,6 +111,14 @@ def test_elu_not_inplace_leaves_its_input():
     assert torch.equal(input, before)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
+@pytest.mark.parametrize("make", [*MODULES.values(), lambda: mpelu.ELU(inplace=True)])
+def test_scripted_modules_compute_the_same(make):
+    module = make()
+    scripted = torch.jit.script(module)
+    assert torch.equal(scripted(sample(2, 3)), module(sample(2, 3)))
+
+
 @every_learned
 def test_every_parameter_gets_a_gradient(name):
     module = MODULES[name]()
@@ -139,6 +148,21 @@ def test_reset_parameters_restores_the_starting_values(name):
     assert module.alpha.tolist() == [0.5] * 3
     if name == "mpelu":
         assert module.beta.tolist() == [2.0] * 3
+
+
+@pytest.mark.parametrize("make", [mpelu.MPELU, mpelu.BatchNormMPELU1d])
+@pytest.mark.parametrize("computed", ["parametrized", "pruned"])
+def test_reset_parameters_leaves_a_computed_one_as_it_is(make, computed):
+    module = make(3)
+    if computed == "parametrized":
+        nn.utils.parametrize.register_parametrization(module, "alpha", nn.Softplus())
+    else:
+        prune.random_unstructured(module, "alpha", amount=1)
+    randomise(module)
+    expected = module.alpha.clone()
+    module.reset_parameters()
+    assert torch.equal(module.alpha, expected)
+    assert module.beta.tolist() == [1.0] * 3
 
 
 @every_module

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import mpelu
 from mpelu.optim import param_groups
@@ -84,6 +85,30 @@ def test_frozen_parameters_are_included_and_stay_as_they_are():
     optimizer.step()
     assert torch.equal(model[0].weight, weight)
     assert torch.equal(model[1].alpha, alpha)
+
+
+def test_what_a_parametrized_alpha_is_computed_from_is_in_the_second_group():
+    model = nn.Sequential(mpelu.MPELU(3), mpelu.BatchNormMPELU1d(3))
+    for module in model:
+        nn.utils.parametrize.register_parametrization(module, "alpha", nn.Softplus())
+    nn.utils.parametrizations.weight_norm(model[1], "weight", dim=None)
+    _, activations = param_groups(model, lr=0.1, weight_decay=1e-4)
+    learned = [
+        parameter
+        for module in model
+        for parameter in (module.beta, module.parametrizations.alpha.original)
+    ]
+    assert ids(activations["params"]) == ids(learned)
+
+
+def test_what_a_pruned_alpha_is_computed_from_is_in_the_second_group():
+    model = nn.Sequential(nn.Linear(3, 3), mpelu.SPELU(3), mpelu.BatchNormMPELU1d(3))
+    for module, name in ((model[0], "weight"), (model[1], "alpha"), (model[2], "alpha")):
+        prune.random_unstructured(module, name, amount=1)
+    _, activations = param_groups(model, lr=0.1, weight_decay=1e-4)
+    assert ids(activations["params"]) == ids(
+        [model[1].alpha_orig, model[2].beta, model[2].alpha_orig]
+    )
 
 
 def test_the_activation_as_the_whole_model_has_its_parameters_in_the_second_group():

@@ -63,6 +63,9 @@ Outputs batch_norm_mpelu_autograd(const at::Tensor& input, const OptionalTensor&
                                   const OptionalTensor& running_var, const at::Tensor& alpha,
                                   const OptionalTensor& beta, bool training, double momentum,
                                   double eps) {
+  TORCH_CHECK(!training || !requires_grad(running_mean, running_var),
+              "batch_norm_mpelu: expected running_mean and running_var, which are written where "
+              "training is True, not to require grad");
   if (is_transformed(input, weight, bias, alpha, beta)) {
     return formula::batch_norm_mpelu(input, weight, bias, running_mean, running_var, alpha, beta,
                                      training, momentum, eps);

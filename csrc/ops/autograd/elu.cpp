@@ -1,9 +1,11 @@
+#include <ATen/Functions.h>
 #include <mpelu/ops.h>
 #include <torch/csrc/autograd/VariableTypeUtils.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include "ops/autograd/transforms.h"
+#include "ops/checks.h"
 #include "ops/formula.h"
 
 namespace mpelu {
@@ -57,6 +59,11 @@ at::Tensor& elu_autograd_(at::Tensor& input, double alpha) {
   }
   if (requires_grad(input)) {
     torch::autograd::check_inplace(input, /*requires_grad=*/true);  // while nothing is written yet
+    if (input.is_view()) {
+      // Its history is that of its base, this function among it: saved here it would keep itself.
+      check_elu_inplace(input, alpha);
+      return input.copy_(elu(input.clone(), alpha));
+    }
     EluFunction</*kInplace=*/true>::apply(input, alpha);
     return input;
   }

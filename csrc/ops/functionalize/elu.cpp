@@ -9,7 +9,7 @@ namespace {
 
 at::Tensor& elu_functionalize_(at::Tensor& input, double alpha) {
   check_elu_alpha_not_negative("elu_", alpha);
-  return functionalize_inplace(&elu, input, alpha);
+  return functionalize_inplace("elu_", &elu_, &elu, input, alpha);
 }
 
 }  // namespace

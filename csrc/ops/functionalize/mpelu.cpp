@@ -8,7 +8,7 @@ namespace {
 
 at::Tensor& mpelu_functionalize_(at::Tensor& input, const at::Tensor& alpha,
                                  const OptionalTensor& beta, int64_t dim) {
-  return functionalize_inplace(&mpelu, input, alpha, beta, dim);
+  return functionalize_inplace("mpelu_", &mpelu_, &mpelu, input, alpha, beta, dim);
 }
 
 }  // namespace

@@ -278,6 +278,37 @@ CATCH_TEST_CASE("a state dict that cannot be written leaves the file that was th
   check_equal(loaded, net);
 }
 
+CATCH_TEST_CASE("a link stays, and what it is a link to is replaced whole or not at all",
+                "[serialize]") {
+  const TemporaryFile file, link;
+  auto net = model();
+  mpelu::save_state_dict(*net, file.path());
+  std::filesystem::permissions(file.path(), std::filesystem::perms::owner_all);
+  std::filesystem::create_symlink(file.path(), link.path());
+  {
+    const FileSizeLimit limit(100);
+    CATCH_CHECK_THAT(error_of([&] { mpelu::save_state_dict(*model(), link.path()); }),
+                     Catch::Matchers::ContainsSubstring("cannot write '"));
+  }
+  auto loaded = model();
+  mpelu::load_state_dict(*loaded, file.path());
+  check_equal(loaded, net);
+
+  auto other = model();
+  mpelu::save_state_dict(*other, link.path());
+  CATCH_CHECK(std::filesystem::is_symlink(link.path()));
+  CATCH_CHECK(std::filesystem::status(file.path()).permissions() ==
+              std::filesystem::perms::owner_all);
+  mpelu::load_state_dict(*loaded, file.path());
+  check_equal(loaded, other);
+}
+
+CATCH_TEST_CASE("a file may have the longest name", "[serialize]") {
+  const auto path = std::filesystem::temp_directory_path() / std::string(255, 'n');
+  mpelu::save_state_dict(*model(), path);
+  CATCH_CHECK(std::filesystem::remove(path));
+}
+
 CATCH_TEST_CASE("a tensor that torch has no storage for is refused by its name", "[serialize]") {
   const TemporaryFile file;
   for (const auto& tensor :

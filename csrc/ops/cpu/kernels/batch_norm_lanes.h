@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -78,6 +80,31 @@ struct InputGradientLane {
   T offset;
   T slope;
 };
+
+/// What a pass of the backward multiplies by of a channel's scale.
+enum class Scaling { kNone, kShrink, kAll };
+
+/// The first pass leaves some of it to the second. In the half types what it stores overflows no
+/// sooner than the gradient of its output or that of the input: it is made smaller, and not larger.
+template <typename scalar_t>
+constexpr Scaling kFirstScaling =
+    std::is_same_v<scalar_t, at::opmath_type<scalar_t>> ? Scaling::kNone : Scaling::kShrink;
+
+template <typename scalar_t, typename T>
+T scale_of_second(T scale) {
+  return kFirstScaling<scalar_t> == Scaling::kNone ? scale : std::max(std::abs(scale), T(1));
+}
+
+template <Scaling kScaling, typename V>
+MPELU_ALWAYS_INLINE inline V scaled(const V& grad, const V& scale) {
+  if constexpr (kScaling == Scaling::kNone) {
+    return grad;
+  } else if constexpr (kScaling == Scaling::kShrink) {
+    return at::vec::clamp(scale, V(-1), V(1)) * grad;
+  } else {
+    return scale * grad;
+  }
+}
 
 /// What two passes at once need, each of a channel of its own.
 template <typename First, typename Second>

@@ -196,14 +196,9 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
   });
 }
 
-/// Whether the first pass of the backward, and not the second, multiplies by the channel's scale:
-/// in the half types what it leaves must not overflow where the gradient of the input does not.
-template <typename scalar_t>
-constexpr bool kScalesFirst = !std::is_same_v<scalar_t, at::opmath_type<scalar_t>>;
-
-/// The gradient with respect to the normalised input of one vector, or that times scale. Adds the
-/// vector to the sums.
-template <ParameterRange kRange, bool kScale, typename V>
+/// The gradient with respect to the normalised input of one vector, scaled. Adds the vector to the
+/// sums.
+template <ParameterRange kRange, Scaling kScaling, typename V>
 MPELU_ALWAYS_INLINE inline V add_to_sums(const V& grad_output, const V& x, int64_t valid,
                                          const math::BatchNorm<V>& channel, SumArray<V, 4>& sums) {
   math::BatchNormSums<V> added{{sums[0], sums[1]}, sums[2], sums[3]};
@@ -211,12 +206,12 @@ MPELU_ALWAYS_INLINE inline V add_to_sums(const V& grad_output, const V& x, int64
   sums = {or_else(added.activation.alpha, valid, sums[0]),
           or_else(added.activation.beta, valid, sums[1]), or_else(added.grad, valid, sums[2]),
           or_else(added.grad_x, valid, sums[3])};
-  return kScale ? channel.scale * grad : grad;
+  return scaled<kScaling>(grad, channel.scale);
 }
 
 /// The first pass: gradient, which has only the layout's elements, becomes that with respect to the
-/// normalised input or, times scale, to the input if the statistics did not depend on it.
-template <bool kScale, typename scalar_t, typename T = at::opmath_type<scalar_t>>
+/// normalised input or, all scaled, to the input if the statistics did not depend on it.
+template <Scaling kScaling, typename scalar_t, typename T = at::opmath_type<scalar_t>>
 ChannelTotals<4> sums_of_backward(scalar_t* gradient, const scalar_t* grad_output,
                                   const scalar_t* input, const std::vector<BatchNormLane<T>>& lanes,
                                   Outputs outputs, const Layout& layout) {
@@ -228,7 +223,7 @@ ChannelTotals<4> sums_of_backward(scalar_t* gradient, const scalar_t* grad_outpu
                    run.of(input), visit,
                    [](const V& g, const V& x, int64_t valid, const auto& channel, auto& sums)
                        MPELU_ALWAYS_INLINE {
-                         return add_to_sums<kRange, kScale>(g, x, valid, channel, sums);
+                         return add_to_sums<kRange, kScaling>(g, x, valid, channel, sums);
                        });
         });
   });
@@ -255,7 +250,7 @@ std::vector<InputGradientLane<T>> finish(const BatchNormGradients& gradients,
     gradients.alpha[c] = activation.alpha;
     gradients.beta[c] = activation.beta;
     const double scale = invstd * parameters.weight.at<double>(c);
-    input_gradient_lanes.push_back({lanes[i].mean, kScalesFirst<scalar_t> ? T(1) : lanes[i].scale,
+    input_gradient_lanes.push_back({lanes[i].mean, scale_of_second<scalar_t>(lanes[i].scale),
                                     static_cast<T>(-scale * grad / count),
                                     static_cast<T>(-scale * grad_x * invstd * invstd / count)});
   }
@@ -289,7 +284,7 @@ class BackwardPasses {
 
   Due first(const Parts::Unit& part) {
     const auto lanes = lanes_of(part);
-    const auto totals = sums_of_backward<kScalesFirst<scalar_t>>(
+    const auto totals = sums_of_backward<kFirstScaling<scalar_t>>(
         gradient_, grad_output_ + part.offset, input_ + part.offset, lanes,
         is_whole_ ? outputs_ : Outputs::kInCache, part.layout);
     return {part, finish<scalar_t>(gradients_, totals, lanes, parameters_, part.channel, count_)};
@@ -324,8 +319,8 @@ class BackwardPasses {
                 run.of(input_ + part.offset), visit,
                 [](const V& g, const V& x, int64_t valid, const auto& channel, auto& sums)
                     MPELU_ALWAYS_INLINE {
-                      return add_to_sums<kRange, kScalesFirst<scalar_t>>(g, x, valid, channel.first,
-                                                                         sums);
+                      return add_to_sums<kRange, kFirstScaling<scalar_t>>(g, x, valid,
+                                                                          channel.first, sums);
                     },
                 [](const V& grad, const V& x, const auto& channel, auto& /*sums*/)
                     MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel.second); });
@@ -358,7 +353,7 @@ void backward(scalar_t* grad_input, const BatchNormGradients& gradients,
               const BatchNormParameters& parameters, bool training, const Layout& layout) {
   if (!training) {
     const auto lanes = make_lanes<at::opmath_type<scalar_t>>(parameters, 0, layout.channels);
-    const auto totals = sums_of_backward</*kScale=*/true>(
+    const auto totals = sums_of_backward<Scaling::kAll>(
         grad_input, grad_output, input, lanes, outputs_for(grad_input, input, layout), layout);
     finish<scalar_t>(gradients, totals, lanes, parameters, 0,
                      static_cast<double>(layout.outer * layout.inner));

@@ -29,8 +29,18 @@ struct Index {
   unsigned x = 0;
 };
 
+}  // namespace emulation
+
+inline emulation::Index threadIdx, blockIdx, blockDim;
+
+namespace emulation {
+
+/// Where a coroutine goes on. A context is entered by setcontext() once, and left and entered again
+/// by the compiler's own jumps, since swapcontext() asks the kernel for the signal mask each time.
+using Jump = void* [5];
+
 struct Thread {
-  enum class State { Waiting, Done };
+  enum class State { New, Waiting, Done };
 
   Thread() {
     getcontext(&context);
@@ -42,7 +52,8 @@ struct Thread {
 
   std::unique_ptr<char[]> stack = std::make_unique_for_overwrite<char[]>(kStackBytes);
   ucontext_t context;
-  State state = State::Waiting;
+  Jump jump;
+  State state = State::New;
 };
 
 /// The block that runs. There is only one, in use for all: what costs time are the stacks.
@@ -69,10 +80,35 @@ class Block {
   /// Runs the threads order_[begin], ..., order_[end - 1], each up to its next barrier.
   template <typename Function>
   void start(size_t begin, size_t end);
-  void resume(size_t begin, size_t end);
+  [[gnu::noinline]] void resume(size_t begin, size_t end) {
+    turn_ = begin;
+    end_ = end;
+    if (__builtin_setjmp(scheduler_) == 0) {
+      enter_next();
+    }
+  }
 
-  /// Goes on with the thread whose turn is next.
-  void yield(Thread::State state);
+  /// Leaves the turn to the next thread, until this one's comes again.
+  [[gnu::noinline]] void yield(Thread::State state) {
+    Thread& thread = threads_[order_[turn_++]];
+    thread.state = state;
+    if (__builtin_setjmp(thread.jump) == 0) {
+      enter_next();
+    }
+  }
+
+  /// Goes on with the thread whose turn is next, or after all of them with resume().
+  [[noreturn, gnu::noinline]] void enter_next() {
+    if (turn_ == end_) {
+      __builtin_longjmp(scheduler_, 1);
+    }
+    Thread& thread = threads_[order_[turn_]];
+    threadIdx.x = static_cast<unsigned>(order_[turn_]);
+    if (thread.state == Thread::State::New) {
+      setcontext(&thread.context);
+    }
+    __builtin_longjmp(thread.jump, 1);
+  }
 
   /// Whether all threads are done. None may be while another one waits.
   bool done() const {
@@ -86,7 +122,7 @@ class Block {
   }
 
   std::deque<Thread> threads_;  // a context must stay where it is
-  ucontext_t scheduler_;
+  Jump scheduler_;
   const void* function_ = nullptr;
   std::vector<int> order_;
   size_t turn_ = 0;
@@ -97,8 +133,6 @@ class Block {
 inline Block block;
 
 }  // namespace emulation
-
-inline emulation::Index threadIdx, blockIdx, blockDim;
 
 inline void __syncthreads() { emulation::block.barrier(); }
 
@@ -116,29 +150,11 @@ void Block::enter() {
 template <typename Function>
 void Block::start(size_t begin, size_t end) {
   for (size_t turn = begin; turn < end; ++turn) {
-    makecontext(&threads_[order_[turn]].context, &Block::enter<Function>, 0);
+    Thread& thread = threads_[order_[turn]];
+    thread.state = Thread::State::New;
+    makecontext(&thread.context, &Block::enter<Function>, 0);
   }
   resume(begin, end);
-}
-
-inline void Block::resume(size_t begin, size_t end) {
-  if (begin < end) {
-    turn_ = begin;
-    end_ = end;
-    threadIdx.x = static_cast<unsigned>(order_[begin]);
-    swapcontext(&scheduler_, &threads_[order_[begin]].context);
-  }
-}
-
-inline void Block::yield(Thread::State state) {
-  Thread& thread = threads_[order_[turn_++]];
-  thread.state = state;
-  if (turn_ < end_) {
-    threadIdx.x = static_cast<unsigned>(order_[turn_]);
-    swapcontext(&thread.context, &threads_[order_[turn_]].context);
-  } else {
-    swapcontext(&thread.context, &scheduler_);
-  }
 }
 
 template <typename Function>

@@ -5,17 +5,24 @@ users through layers that leave the scale of the negative half alone: a branch, 
 unknown operation ends the search.
 """
 
+import inspect
 import math
 import operator
-from collections import defaultdict
+import pickle
+import random
+import sys
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import combinations
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
+from mpelu._surgery import is_plain
 from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d
 
 Layer: TypeAlias = (
@@ -114,44 +121,28 @@ def _root_mean_square(slope: float | Tensor) -> float | None:
     return math.sqrt(slope.detach().double().square().mean().item())
 
 
-class _Tracer(fx.Tracer):
-    """Traces a model down to its layers and activations; ``opaque`` modules stay whole."""
-
-    def __init__(self, opaque: set[nn.Module]) -> None:
-        super().__init__()
-        self.opaque = opaque
-        self.failed: nn.Module | None = None
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if m in self.opaque or isinstance(m, (Layer, *_MODULE_SLOPES)):
-            return True
-        return super().is_leaf_module(m, module_qualified_name)
-
-    def call_module(
-        self,
-        m: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        try:
-            return super().call_module(m, forward, args, kwargs)
-        except Exception:
-            if self.failed is None:  # the innermost one is the first to pass here
-                self.failed = m
-            raise
-
-
 @contextmanager
 def attributes_restored(model: nn.Module) -> Iterator[None]:
-    """Undoes what tracing leaves on modules: torch.fx's constants, and what a forward() sets."""
-    before = {module: dict(vars(module)) for module in model.modules()}
+    """Undoes what running or tracing a model leaves on its modules.
+
+    That is what a forward() sets, registers, or puts into a list, dict or set there, and torch.fx's
+    constants.
+    """
+    attributes: list[Any] = [vars(module) for module in model.modules()]
+    containers = [
+        value
+        for values in map(dict.values, attributes)
+        for value in values
+        if type(value) in (dict, OrderedDict, defaultdict, list, set)
+    ]
+    before = [(container, container.copy()) for container in attributes + containers]
     try:
         yield
     finally:
-        for module, attributes in before.items():
-            vars(module).clear()
-            vars(module).update(attributes)
+        for container, content in before:
+            container.clear()
+            add = container.extend if isinstance(container, list) else container.update
+            add(content)
 
 
 @contextmanager
@@ -167,29 +158,128 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
             module.training = mode
 
 
-def graphs(module: nn.Module) -> Iterator[tuple[nn.Module, fx.Graph]]:
-    """Graphs that together show the layers of a module, each with the module that it belongs to.
+@contextmanager
+def _drawing_nothing() -> Iterator[None]:
+    """Refuses code that draws random numbers: what it does next time may be something else."""
+    numpy: Any = sys.modules.get("numpy.random")
+    of_torch, of_python = torch.get_rng_state(), random.getstate()
+    of_numpy = pickle.dumps(numpy and numpy.get_state())  # as bytes, which compare
+    try:
+        yield
+        drawn = (
+            torch.get_rng_state().tolist() != of_torch.tolist()  # lists, as tensors may be fake
+            or random.getstate() != of_python
+            or pickle.dumps(numpy and numpy.get_state()) != of_numpy
+        )
+        if drawn:
+            raise RuntimeError("the forward draws random numbers")
+    except Exception:
+        torch.set_rng_state(of_torch)
+        random.setstate(of_python)
+        if numpy:
+            numpy.set_state(pickle.loads(of_numpy))
+        raise
 
-    A part that does not trace stays whole in the graph around it, and its own parts are traced by
-    themselves.
+
+def kept(value: Any) -> None:
+    """Stands in a graph for the module that keeps a value in one of its attributes."""
+
+
+class Tracer(fx.Tracer):
+    """Traces what a forward does every time that it runs, and leaves the model as it was."""
+
+    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+        if "forward" in vars(root):
+            raise TypeError("torch.fx would trace the class's forward, not the module's own")
+        with attributes_restored(root), _drawing_nothing():
+            graph = super().trace(root, concrete_args)
+            for node in graph.nodes:
+                if node.op == "get_attr":  # of torch.fx's constants nothing else will be left
+                    node.meta["value"] = operator.attrgetter(node.target)(root)
+            for value in tree_leaves([vars(module) for module in root.modules()]):
+                if isinstance(value, fx.Proxy):
+                    graph.call_function(kept, (value.node,))
+        return graph
+
+
+class _LayerTracer(Tracer):
+    """Traces a model down to its layers and activations.
+
+    ``opaque`` modules stay whole, and those with hooks, which see what goes in and comes out.
+    """
+
+    def __init__(self, opaque: set[nn.Module]) -> None:
+        super().__init__()
+        self.opaque = opaque
+        self.whole: set[nn.Module] = set()
+        self.failed: nn.Module | None = None
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        known = isinstance(m, (Layer, *_MODULE_SLOPES))
+        if known or super().is_leaf_module(m, module_qualified_name):
+            return True
+        if m in self.opaque or not is_plain(m):
+            self.whole.add(m)
+        return m in self.whole
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        try:
+            return super().call_module(m, _drawing_nothing()(forward), args, kwargs)
+        except Exception:
+            if self.failed is None:  # the innermost one is the first to pass here
+                self.failed = m
+            raise
+
+
+def graphs(module: nn.Module) -> Iterator[tuple[nn.Module, list[fx.Graph]]]:
+    """Graphs that together show the layers of a module, each list with the module it belongs to.
+
+    A module has a graph for each choice of the optional arguments to leave out. A part that does
+    not trace stays whole in the graphs around it, and its own parts are traced by themselves.
     """
     opaque: set[nn.Module] = set()
-    untraced = opaque
-    while True:
-        tracer = _Tracer(opaque)
+    found: list[fx.Graph] | None = None
+    while found is None:
+        tracer = _LayerTracer(opaque)
         try:
-            graph = tracer.trace(module)
+            found = [tracer.trace(module, defaults or None) for defaults in _left_out(module)]
         except Exception:
-            if tracer.failed is not None and tracer.failed not in opaque:
-                opaque.add(tracer.failed)
-                continue
-            untraced = {module}
+            failed = tracer.failed
+            if failed is None or failed in opaque:
+                found, tracer.whole, failed = [], {module}, module
+            opaque.add(failed)
+    yield module, found
+    for part in tracer.whole:
+        for root in _run_by_forward(part) if part in opaque else (part,):
+            yield from graphs(root)
+
+
+def _left_out(module: nn.Module) -> list[dict[str, Any]]:
+    """Every choice of a forward's optional arguments to leave out, with the defaults of these."""
+    parameters = inspect.signature(type(module).forward).parameters.values()
+    optional = [(p.name, p.default) for p in parameters if p.default is not p.empty]
+    if len(optional) > 3 or any(p.kind is p.VAR_KEYWORD for p in parameters):
+        raise TypeError("optional arguments are too many to try every choice")
+    counts = range(len(optional) + 1)
+    return [dict(chosen) for count in counts for chosen in combinations(optional, count)]
+
+
+def _run_by_forward(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules in one that does not trace, but for those that it may run by another method."""
+    for child in module.children():
+        own = [vars(base) for base in type(child).__mro__ if base not in nn.Module.__mro__]
+        methods = {name for names in own for name in names if inspect.isfunction(names[name])}
+        public = {name for name in methods if not name.startswith("_")}
+        if type(child) is nn.Sequential or public <= set(dir(nn.Module)):
+            yield child
         else:
-            yield module, graph
-        break
-    for part in untraced:
-        for child in part.children():
-            yield from graphs(child)
+            yield from _run_by_forward(child)
 
 
 def _asks_shape(user: fx.Node) -> bool:
@@ -207,10 +297,10 @@ def _only_user(node: fx.Node) -> fx.Node | None:
     return user if node is (user.args[0] if user.args else user.kwargs.get("input")) else None
 
 
-def _attribute(root: nn.Module, argument: Any) -> Any:
+def _attribute(argument: Any) -> Any:
     """A function's argument, with parameters and buffers in place of the nodes that fetch them."""
     if isinstance(argument, fx.Node) and argument.op == "get_attr":
-        return operator.attrgetter(str(argument.target))(root)
+        return argument.meta["value"]
     return argument
 
 
@@ -221,16 +311,15 @@ def _slope_after(root: nn.Module, node: fx.Node) -> float | None:
         return None
     if user.op == "call_module":
         module = root.get_submodule(str(user.target))
-        slope = negative_slope(module)  # comes first: BatchNormMPELU is a batch norm too
-        passes = slope is None and isinstance(module, _PASSING_MODULES)
-        return _slope_after(root, user) if passes else slope
+        passes = isinstance(module, _PASSING_MODULES)
+        return _slope_after(root, user) if passes else negative_slope(module)
     if user.target in _PASSING_FUNCTIONS:
         return _slope_after(root, user)
     computed = [source for source in user.all_input_nodes if source.op != "get_attr"]
     if user.target not in _FUNCTION_SLOPES or computed != [node]:
         return None
-    args = [_attribute(root, argument) for argument in user.args]
-    kwargs = {name: _attribute(root, argument) for name, argument in user.kwargs.items()}
+    args = [_attribute(argument) for argument in user.args]
+    kwargs = {name: _attribute(argument) for name, argument in user.kwargs.items()}
     return _root_mean_square(_FUNCTION_SLOPES[user.target](*args, **kwargs))
 
 
@@ -243,16 +332,19 @@ def slopes_after_layers(model: nn.Module) -> dict[Layer, float | None]:
         layer is used twice with different activations after it.
     """
     found: dict[nn.Module, set[float | None]] = defaultdict(set)
-    with attributes_restored(model):
-        for root, graph in graphs(model):
-            for node in graph.nodes:
-                if node.op != "call_module":
-                    continue
-                module = root.get_submodule(str(node.target))
-                if isinstance(module, Layer):
-                    found[module].add(_slope_after(root, node))
+    for root, node in module_nodes(model):
+        module = root.get_submodule(str(node.target))
+        if isinstance(module, Layer):
+            found[module].add(_slope_after(root, node))
     layers = (module for module in model.modules() if isinstance(module, Layer))
     return {layer: _single(found[layer]) for layer in layers}
+
+
+def module_nodes(model: nn.Module) -> Iterator[tuple[nn.Module, fx.Node]]:
+    """The calls of modules in a model's graphs, each with the module whose graph it is in."""
+    for root, traced in graphs(model):
+        for graph in traced:
+            yield from ((root, node) for node in graph.nodes if node.op == "call_module")
 
 
 def _single(slopes: set[float | None]) -> float | None:
@@ -272,18 +364,26 @@ class Call(NamedTuple):
 def module_calls(model: nn.Module, training: bool) -> list[Call]:
     """Every call of a module that shows when a model is traced in training or evaluation mode.
 
-    Code that takes a module's parameter or buffer counts as a call that nothing follows.
+    Code that takes a module's parameter or buffer counts as a call that nothing follows, and a
+    call that is the same with and without an optional argument counts once.
     """
-    calls = []
-    with attributes_restored(model), in_mode(model, training):
-        for root, graph in graphs(model):
-            for node in graph.nodes:
-                target = str(node.target)
-                if node.op == "call_module":
-                    calls.append(Call(root.get_submodule(target), _follower(root, node)))
-                elif node.op == "get_attr":
-                    calls.append(Call(root.get_submodule(target.rpartition(".")[0]), None))
+    calls: list[Call] = []
+    with in_mode(model, training):
+        for root, traced in graphs(model):
+            merged: Counter[Call] = Counter()
+            for graph in traced:
+                merged |= Counter(_calls(root, graph))
+            calls += merged.elements()
     return calls
+
+
+def _calls(root: nn.Module, graph: fx.Graph) -> Iterator[Call]:
+    for node in graph.nodes:
+        target = str(node.target)
+        if node.op == "call_module":
+            yield Call(root.get_submodule(target), _follower(root, node))
+        elif node.op == "get_attr":
+            yield Call(root.get_submodule(target.rpartition(".")[0]), None)
 
 
 def _follower(root: nn.Module, node: fx.Node) -> nn.Module | None:

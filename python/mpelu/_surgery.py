@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 
 def is_plain(module: nn.Module) -> bool:
@@ -10,6 +11,20 @@ def is_plain(module: nn.Module) -> bool:
     attributes = vars(module)
     hooked = any(value for name, value in attributes.items() if name.endswith("_hooks"))
     return not hooked and "forward" not in attributes
+
+
+def held_elsewhere(model: nn.Module) -> list[nn.Module]:
+    """Modules that are in an attribute, or a list, dict or tuple there, which replace leaves alone.
+
+    One is in this list as often as it is found.
+    """
+    attributes = [
+        value
+        for parent in model.modules()
+        for name, value in vars(parent).items()
+        if name != "_modules"
+    ]
+    return [leaf for leaf in tree_leaves(attributes) if isinstance(leaf, nn.Module)]
 
 
 def replace(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None:

@@ -27,7 +27,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from mpelu._channels import Site, sites_inferred, sites_seen
 from mpelu._dataflow import TRANSPOSED, Layer, module_calls
 from mpelu._split import split_shared_activations_
-from mpelu._surgery import is_plain, replace
+from mpelu._surgery import held_elsewhere, is_plain, replace
 from mpelu.init import taylor_init_
 from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d
 
@@ -65,20 +65,25 @@ def fuse_batch_norm_(model: nn.Module) -> nn.Module:
     The activation is one of :class:`mpelu.MPELU` and :class:`mpelu.SPELU` with ``dim=1``, whose
     parameters move into the fused module; or :class:`mpelu.ELU`, :class:`torch.nn.ELU` or
     :class:`torch.nn.ReLU`, whose alpha (0 for ReLU) does not start to learn: it becomes a frozen
-    parameter (``requires_grad=False``) of one element.
+    parameter (``requires_grad=False``) of one element. Unfreezing the whole model, as by
+    ``model.requires_grad_(True)``, lets it learn too.
 
     What follows what is read off the model with :mod:`torch.fx`, in training and in evaluation
-    mode; where a part does not trace, the parts inside it are looked at one by one, and a
-    :class:`torch.nn.Sequential` is taken to run from its beginning to its end. Identities between
-    the two do not count. A pair stays as it is where
+    mode, with and without its optional arguments. A part whose forward does not trace, draws random
+    numbers in Python or has more than three optional arguments or ``**kwargs`` stays as it is. The
+    parts inside it are looked at one by one: a :class:`torch.nn.Sequential`, which is taken to run
+    from its beginning to its end, and modules that have no public methods but their forward.
+    Identities between the two do not count. A pair stays as it is where
 
-    * the batch norm's output has another user, or an activation that is a function;
-    * the batch norm or the activation is called at, or registered in, more than one place, or its
-      parameters are used elsewhere. A ReLU may be in several places: it changes nothing in what a
-      ReLU put out, so that the fused module gets its own and the shared one stays for its other
-      users (as in torchvision's residual networks);
-    * one of them has hooks or parametrizations or is a subclass, as
-      :class:`torch.nn.SyncBatchNorm` is.
+    * the batch norm's output has another user, is kept in an attribute, or goes into an activation
+      that is a function;
+    * the batch norm or the activation is called at, or registered in, more than one place, in one
+      of the two modes alone, is in a plain list, dict or tuple too, or its parameters are used
+      elsewhere. A ReLU may be in several places: it changes nothing in what a ReLU put out, so that
+      the fused module gets its own and the shared one stays for its other users (as in
+      torchvision's residual networks);
+    * one of them, or a module that only one of them is in, has hooks;
+    * one of them has parametrizations or is a subclass, as :class:`torch.nn.SyncBatchNorm` is.
 
     Args:
         model: the model; it may be trained on or evaluated afterwards.
@@ -118,9 +123,9 @@ def fold_batch_norm_(model: nn.Module) -> nn.Module:
     What follows what is found as :func:`fuse_batch_norm_` does. A batch norm stays as it is where
     it has no running statistics, where the layer's output has another user, where one of the two
     is called at, or registered in, more than one place, has parameters that are used elsewhere,
-    hooks or parametrizations or is a subclass, or after a transposed convolution with groups. A
-    linear layer's batch norm is taken to normalise its features, as it does for inputs of two
-    dimensions.
+    hooks or parametrizations or is a subclass, or after a transposed convolution with groups. After
+    a linear layer only a norm of one dimension is folded; it is taken to normalise the features, as
+    it does for inputs of two dimensions. A bias that is new learns where the weight does.
 
     Args:
         model: the model, in evaluation mode.
@@ -143,12 +148,15 @@ def fold_batch_norm_(model: nn.Module) -> nn.Module:
                 f"{name or type(module).__name__!r} is in training mode"
             )
     followers, used_once = _sole_followers(model, modes=(False,))
+    folded: dict[Any, tuple[Parameter, Parameter]] = {}
     replacements: dict[nn.Module, nn.Module] = {}
     for layer, norm in followers.items():
         foldable = type(layer) in _LAYERS and type(norm) in _NORMS and norm in used_once
         if foldable and is_plain(layer) and is_plain(norm) and _can_take(layer, norm):
-            _fold(layer, norm)
+            folded[layer] = _folded(layer, norm)
             replacements[norm] = _unnormalised(norm)
+    for layer, (weight, bias) in folded.items():  # after all of them: an error changes nothing
+        layer.weight, layer.bias = weight, bias
     replace(model, replacements)
     return model
 
@@ -167,10 +175,11 @@ def replace_activations_(
     An MPELU or SPELU gets one alpha (and beta) per channel. How many channels there are shows when
     the model runs on ``example_input``, once, in evaluation mode and without gradients. They are in
     dimension 1; where an input of three or more dimensions comes from a :class:`torch.nn.Linear`,
-    or another maker of features, as the tokens of a transformer do, they are in the last (layer
-    norm, dropout, splits, sums and products may be in between). Without an ``example_input``, the
-    layer or batch norm before each activation tells, where :mod:`torch.fx` finds it. A model with
-    lazy modules has to have run once.
+    or another maker of features, as the tokens of a transformer do, they are in the last. They are
+    followed from the layer that makes them to the activation by the sizes of what is in between;
+    where they get lost, or no known layer made them, ``num_parameters`` is 1, shared by all
+    channels. Without an ``example_input``, the layer or batch norm before each activation tells,
+    where :mod:`torch.fx` finds it. A model with lazy modules has to have run once.
 
     One activation module stays one: where the model calls it in several places, or has it under
     several names, these share its parameters. With the same number of channels everywhere they are
@@ -188,7 +197,7 @@ def replace_activations_(
             Default: :class:`torch.nn.ReLU`
         to: "mpelu", "spelu" or "elu". Default: "mpelu"
         example_input: what the model can be called with: a tensor, or a tuple of arguments.
-            "elu" needs none.
+            Dimensions of different sizes are told apart best. "elu" needs none.
         alpha: what alpha starts from, or for "elu" its fixed value. Default: 1.0
         beta: what beta starts from; "mpelu" alone has it. Default: 1.0
         taylor_init: initialise the model's layers anew, by :func:`mpelu.init.taylor_init_`; layers
@@ -198,8 +207,9 @@ def replace_activations_(
         nn.Module: ``model`` itself.
 
     Raises:
-        ValueError: if ``to`` is unknown, no such activation is in the model, a module in it is
-            still lazy, or no ``example_input`` is given where it is needed. Nothing was changed.
+        ValueError: if ``to`` is unknown, no such activation is in the model, one is in a plain
+            list, dict or tuple too, a module is still lazy, or no ``example_input`` is given where
+            it is needed. Nothing was changed.
 
     Example::
 
@@ -217,18 +227,24 @@ def replace_activations_(
             f"no {wanted} module in {type(model).__name__} "
             "(activations that are called as functions cannot be replaced)"
         )
+    for module in held_elsewhere(model):
+        if module in names:
+            raise ValueError(
+                f"{names[module]!r} is in an attribute, list, dict or tuple too, where it cannot "
+                "be replaced"
+            )
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if is_lazy(tensor):
             raise ValueError(f"{name!r} is still lazy: run the model once before")
     if to == "elu":
         replacements: dict[nn.Module, nn.Module] = {module: ELU(alpha) for module in names}
     else:
+        like = _first_float(model)
         sites = (
             sites_inferred(model, names)
             if example_input is None
-            else sites_seen(model, names, example_input)
+            else sites_seen(model, names, example_input, like)
         )
-        like = _first_float(model)
         replacements = {
             module: _learned(alpha, beta if to == "mpelu" else None, sites[module], like)
             for module in names
@@ -243,16 +259,23 @@ def replace_activations_(
 def _sole_followers(
     model: nn.Module, modes: Iterable[bool]
 ) -> tuple[dict[nn.Module, nn.Module], set[nn.Module]]:
-    """Modules used once with the one that alone takes their output; and all that are used once."""
+    """Modules used once with the one that alone takes their output; and all that are used once.
+
+    A module counts as used once if it is in every mode: where it does not show in one, the part
+    that calls it may not have been traced.
+    """
     names = Counter(module for _, module in model.named_modules(remove_duplicate=False))
-    uses: Counter[nn.Module] = Counter()
+    names.update(held_elsewhere(model))
+    uses: list[Counter[nn.Module]] = []
     followers: dict[nn.Module, set[nn.Module | None]] = defaultdict(set)
     for training in modes:
         calls = module_calls(model, training)
-        uses |= Counter(call.module for call in calls)
+        uses.append(Counter(call.module for call in calls))
         for call in calls:
             followers[call.module].add(call.follower)
-    used_once = {module for module, count in uses.items() if count == names[module] == 1}
+    used_once = {
+        module for module in followers if {names[module], *(each[module] for each in uses)} == {1}
+    }
     sole = {}
     for module in used_once:
         follower, *others = followers[module]
@@ -302,12 +325,19 @@ def _fused(norm: Any, activation: Any, like: Tensor) -> nn.Module:
 
 def _can_take(layer: Any, norm: Any) -> bool:
     """Whether a layer's weight can take over what a batch norm does in evaluation."""
-    tracked = norm.running_mean is not None and norm.running_var is not None
-    return tracked and not (isinstance(layer, TRANSPOSED) and layer.groups != 1)
+    if norm.running_mean is None or norm.running_var is None:
+        return False
+    if isinstance(layer, nn.Linear):
+        of_features = isinstance(norm, (nn.BatchNorm1d, BatchNormMPELU1d))
+        return of_features and layer.out_features == norm.num_features
+    return layer.out_channels == norm.num_features and not (
+        isinstance(layer, TRANSPOSED) and layer.groups != 1
+    )
 
 
-def _fold(layer: Any, norm: Any) -> None:
-    layer.weight, layer.bias = fuse_conv_bn_weights(  # a linear layer's weight has no kernel: fine
+def _folded(layer: Any, norm: Any) -> tuple[Parameter, Parameter]:
+    """The weight and bias of a layer that does what it and its batch norm did."""
+    weight, bias = fuse_conv_bn_weights(  # a linear layer's weight has no kernel: fine
         layer.weight,
         layer.bias,
         norm.running_mean,
@@ -317,6 +347,9 @@ def _fold(layer: Any, norm: Any) -> None:
         norm.bias,
         transpose=isinstance(layer, TRANSPOSED),
     )
+    if layer.bias is None:
+        bias.requires_grad_(weight.requires_grad)
+    return weight, bias
 
 
 def _unnormalised(norm: Any) -> nn.Module:
@@ -345,5 +378,7 @@ def _leave_fast_paths(model: nn.Module, activations: Collection[nn.Module]) -> N
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoderLayer) and module.activation in activations:
             module.activation_relu_or_gelu = 0  # their code for any other activation
-        if isinstance(module, nn.TransformerEncoder) and module.layers[0].activation in activations:
+        if isinstance(module, nn.TransformerEncoder) and any(
+            getattr(layer, "activation", None) in activations for layer in module.layers
+        ):
             module.use_nested_tensor = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torchvision
 from torch import nn
 
 import mpelu
+from mpelu.convert import fuse_batch_norm_
 from mpelu.nn import BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d
 
 FUSED = (BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d)
@@ -37,6 +39,15 @@ def randomise(model: nn.Module) -> nn.Module:
 
 def count(model: nn.Module, *types: type[nn.Module]) -> int:
     return sum(type(module) in types for module in model.modules())
+
+
+def sites(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """The number of parameters and the channel dimension of each activation."""
+    return {
+        name: (module.num_parameters, module.dim)
+        for name, module in model.named_modules()
+        if isinstance(module, (mpelu.MPELU, mpelu.SPELU))
+    }
 
 
 def images(size: int = 32, channels: int = 3, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -97,3 +108,13 @@ class Untraceable(nn.Module):
 
     def forward(self, input):
         return self.body(input) if input.sum() > 0 else self.body(-input)
+
+
+def unfused(model: nn.Module) -> bool:
+    """Whether fuse_batch_norm_ leaves a model as it is, in its parts and in its output."""
+    input, parts = images(4), list(model.modules())
+    with torch.no_grad():
+        expected = copy.deepcopy(model)(input)
+        return list(fuse_batch_norm_(model).modules()) == parts and torch.equal(
+            model(input), expected
+        )

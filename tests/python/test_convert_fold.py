@@ -124,6 +124,7 @@ def unfolded(model: nn.Module) -> bool:
         lambda self, x: self.norm(x) if x.sum() > 0 else x,
         lambda self, x: self.norm(x) * self.conv.weight.sum(),
         lambda self, x: self.norm(x) * self.norm.weight[0],
+        lambda self, x: self.norm(setattr(self, "tap", x) or x),
     ],
     ids=[
         "two users",
@@ -135,6 +136,7 @@ def unfolded(model: nn.Module) -> bool:
         "data decides",
         "weight used elsewhere",
         "norm's weight used elsewhere",
+        "kept",
     ],
 )
 def test_a_batch_norm_that_a_layer_does_not_feed_alone_stays(forward):
@@ -163,6 +165,51 @@ def test_a_batch_norm_that_a_layer_does_not_feed_alone_stays(forward):
     ],
 )
 def test_a_batch_norm_that_cannot_be_folded_stays(model):
+    assert unfolded(model)
+
+
+@pytest.mark.parametrize(
+    ("features", "norm", "shape"),
+    [
+        (4, nn.BatchNorm2d(4), (2, 4, 3, 6)),
+        (4, nn.BatchNorm3d(4), (2, 4, 3, 3, 6)),
+        (5, nn.BatchNorm1d(4), (2, 4, 6)),
+        (4, mpelu.BatchNormMPELU2d(4), (2, 4, 3, 6)),
+    ],
+    ids=["2d", "3d", "1d of other channels", "fused 2d"],
+)
+def test_a_norm_of_something_else_than_a_linear_layers_features_stays(features, norm, shape):
+    model = randomise(nn.Sequential(nn.Linear(6, features), norm)).eval()
+    input, parts = torch.randn(shape), list(model)
+    expected = model(input)
+    assert list(convert.fold_batch_norm_(model)) == parts
+    assert torch.equal(model(input), expected)
+
+
+def test_an_error_leaves_the_whole_model_unfolded():
+    model = randomise(nn.Sequential(*pair(), *pair())).eval()
+    model[3].to("meta")  # unlike its norm
+    parts, before = list(model), model[0].weight.clone()
+    with pytest.raises(RuntimeError):
+        convert.fold_batch_norm_(model)
+    assert list(model) == parts
+    assert torch.equal(model[0].weight, before)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_new_bias_learns_where_the_weight_does(bias, trained):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1, bias=bias), nn.BatchNorm2d(4)).eval()
+    model[0].weight.requires_grad_(trained)
+    convert.fold_batch_norm_(model)
+    assert model[0].weight.requires_grad is trained
+    assert model[0].bias.requires_grad is (trained or bias)
+
+
+@pytest.mark.parametrize("part", ["conv", "norm"])
+def test_modules_that_are_in_a_plain_list_too_are_not_folded(part):
+    model = Model(lambda self, x: self.norm(x))
+    model.listed = [getattr(model, part)]
     assert unfolded(model)
 
 

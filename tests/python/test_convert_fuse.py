@@ -18,6 +18,7 @@ from convert_samples import (
     images,
     pair,
     randomise,
+    unfused,
 )
 from init_statistics import assert_slope
 from tolerances import SAME_MODEL_FUSED, assert_same_outputs
@@ -149,16 +150,6 @@ def test_fusing_leaves_a_model_on_the_meta_device_there():
     with torch.device("meta"):
         model = convert.fuse_batch_norm_(nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
     assert all(tensor.is_meta for tensor in model.state_dict().values())
-
-
-def unfused(model: nn.Module) -> bool:
-    """Whether fuse_batch_norm_ leaves a model as it is, in its parts and in its output."""
-    input, parts = images(4), list(model.modules())
-    with torch.no_grad():
-        expected = copy.deepcopy(model)(input)
-        return list(convert.fuse_batch_norm_(model).modules()) == parts and torch.equal(
-            model(input), expected
-        )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from convert_samples import FUSED, MODELS, Untraceable, count, images, randomise
+from convert_samples import FUSED, MODELS, Untraceable, count, images, randomise, sites
 from init_statistics import assert_slope
 from tolerances import SAME_MODEL_FUSED, assert_same_outputs
 from torch import nn
@@ -16,21 +16,10 @@ from torch import nn
 import mpelu
 from mpelu.convert import fuse_batch_norm_, replace_activations_, split_shared_activations_
 
-LEARNED = (mpelu.MPELU, mpelu.SPELU)
-
 
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
-
-
-def sites(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """The number of parameters and the channel dimension of each activation."""
-    return {
-        name: (module.num_parameters, module.dim)
-        for name, module in model.named_modules()
-        if isinstance(module, LEARNED)
-    }
 
 
 def test_resnet50_has_one_parameter_per_channel_where_its_activations_are_not_shared():
@@ -110,66 +99,52 @@ def test_torchs_transformer_runs_the_new_activation_in_evaluation_too(batch_firs
     torch.testing.assert_close(output, expected)
 
 
-@pytest.mark.parametrize(
-    ("layers", "shape", "expected"),
-    [
-        ([nn.Conv1d(3, 4, 1)], (2, 3, 5), (4, 1)),
-        ([nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4)], (2, 3, 5, 5, 5), (4, 1)),
-        ([nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4), nn.Dropout()], (2, 3, 5, 5), (4, 1)),
-        ([nn.ConvTranspose2d(3, 4, 1), nn.MaxPool2d(2)], (2, 3, 5, 5), (4, 1)),
-        ([nn.Linear(3, 4), nn.BatchNorm1d(4)], (2, 3), (4, 1)),
-    ],
-)
-@pytest.mark.parametrize("with_example", [True, False])
-def test_channels_come_from_an_example_or_from_the_layer_before(
-    layers, shape, expected, with_example
-):
-    model = nn.Sequential(*layers, nn.ReLU())
-    example = torch.randn(shape)
-    replace_activations_(model, example_input=example if with_example else None)
-    assert list(sites(model).values()) == [expected]
-    assert model(example).shape[1] == 4
-
-
-@pytest.mark.parametrize("with_example", [True, False])
-@pytest.mark.parametrize("norm", [nn.Identity, lambda: nn.LayerNorm(4)])
-def test_channels_after_a_linear_layer_are_last(norm, with_example):
-    model = nn.Sequential(nn.Linear(3, 4), norm(), nn.ReLU())
-    tokens = torch.randn(2, 5, 3)
-    replace_activations_(model, example_input=tokens if with_example else None)
-    assert sites(model) == {"2": (4, -1)}
-    assert model(tokens).shape == (2, 5, 4)
-
-
-@pytest.mark.parametrize(
-    ("forward", "expected"),
-    [
-        (lambda self, x: self.act(self.linear(x)), (8, -1)),
-        (lambda self, x: self.act(self.linear(x).chunk(2, -1)[0]), (4, -1)),
-        (lambda self, x: self.act(torch.split(self.linear(x), 4, -1)[1]), (4, -1)),
-        (lambda self, x: self.act(nn.functional.dropout(self.linear(x)) + x.sum()), (8, -1)),
-        (lambda self, x: self.act(0.5 * self.linear(x)), (8, -1)),
-        (lambda self, x: self.act(1 - self.linear(x) / 2), (8, -1)),
-        (lambda self, x: self.act(torch.cat([x, self.linear(x)], -1)), (11, -1)),
-        (lambda self, x: self.act(torch.add(x.sum(), other=self.linear(x))), (8, -1)),
-        (lambda self, x: self.act(x @ self.linear.weight.T), (8, -1)),
-        (lambda self, x: self.act(nn.functional.linear(x, self.linear.weight)), (8, -1)),
-        (lambda self, x: self.act(self.linear(x).mT), (8, 1)),
-        (lambda self, x: self.act(self.conv(self.linear(x).mT)), (8, 1)),
-        (lambda self, x: self.act(input=self.linear(x)), (8, -1)),
-    ],
-)
-def test_what_a_linear_layer_puts_out_keeps_its_channels_last(forward, expected):
-    class Model(nn.Module):
+def test_a_part_that_is_built_in_the_first_forward_is_built_there_still():
+    class Builds(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.linear, self.conv, self.act = nn.Linear(3, 8), nn.Conv1d(8, 8, 1), nn.ReLU()
+            self.conv, self.act, self.head = nn.Conv2d(3, 4, 1), nn.ReLU(), None
 
         def forward(self, input):
-            return forward(self, input)
+            features = self.act(self.conv(input)).flatten(1)
+            if self.head is None:
+                self.head = nn.Linear(features.shape[1], 2)
+            return self.head(features)
 
-    model = replace_activations_(Model(), example_input=torch.randn(2, 5, 3))
-    assert sites(model) == {"act": expected}
+    model = replace_activations_(Builds(), example_input=images(4))
+    assert sites(model) == {"act": (4, 1)}
+    assert model.head is None
+    assert "head" not in dict(model.named_children())
+    model(images(4))
+    assert len(list(model.head.parameters())) == 2
+
+
+@pytest.mark.parametrize("to", ["mpelu", "elu"])
+def test_an_activation_in_a_plain_list_is_an_error_that_changes_nothing(to):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
+    model.listed = [model[1]]
+    with pytest.raises(ValueError, match="'1' is in an attribute, list, dict or tuple too"):
+        replace_activations_(model, to=to)
+    assert type(model[1]) is nn.ReLU
+
+
+class OwnLayer(nn.Module):
+    """A layer for torch's transformer encoder without an attribute called activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.self_attn, self.act = nn.MultiheadAttention(8, 2), nn.ReLU()
+
+    def forward(self, input, **masks):
+        return self.act(input + self.self_attn(input, input, input)[0])
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
+@pytest.mark.parametrize("layers", [2, 0])
+def test_torchs_transformer_may_have_layers_of_ones_own_or_none(layers):
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.TransformerEncoder(OwnLayer(), layers))
+    replace_activations_(model, to="elu")
+    assert count(model, mpelu.ELU) == 1 + layers
 
 
 def test_a_model_that_is_still_lazy_is_an_error_that_changes_nothing():
@@ -181,13 +156,6 @@ def test_a_model_that_is_still_lazy_is_an_error_that_changes_nothing():
         replace_activations_(model[1:], example_input=example)
     model(example)
     assert sites(replace_activations_(model, example_input=example)) == {"2": (4, 1)}
-
-
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
-def test_channels_of_few_dimensions_are_where_mpelu_looks_for_them(shape):
-    model = replace_activations_(nn.Sequential(nn.ReLU()), example_input=torch.randn(shape))
-    assert sites(model) == {"0": (3 if shape else 1, 1)}
-    assert model(torch.randn(shape)).shape == shape
 
 
 def test_without_an_example_an_uncertain_activation_is_an_error_that_changes_nothing():
@@ -202,26 +170,6 @@ def test_an_untraceable_model_is_run_on_the_example():
     model = nn.Sequential(nn.Conv2d(3, 3, 1), Untraceable(nn.ReLU()))
     replace_activations_(model, example_input=images())
     assert sites(model) == {"1.body.2": (4, 1)}
-
-
-class Calls(nn.Module):
-    """One activation, called on each of some tensors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.activation = nn.ReLU()
-
-    def forward(self, *inputs):
-        return [self.activation(input) for input in inputs]
-
-
-@pytest.mark.parametrize(("channels", "expected"), [((4, 4), 4), ((4, 8), 1), ((), 1)])
-def test_one_activation_stays_one_and_is_channel_shared_where_channels_differ(channels, expected):
-    model = Calls()
-    example = tuple(torch.randn(2, count, 5, 5) for count in channels)
-    replace_activations_(model, example_input=example)
-    assert sites(model) == {"activation": (expected, 1)}
-    assert [output.shape for output in model(*example)] == [input.shape for input in example]
 
 
 def test_an_activation_under_two_names_stays_one():

@@ -99,6 +99,25 @@ def test_blocks_in_blocks_are_split_too():
     assert count(model, nn.ReLU) == 4
 
 
+class Nested(Block):
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.acts = nn.ModuleList([nn.ReLU()])
+
+    def forward(self, input):
+        return self.act(self.acts[0](self.act_1(self.acts[0](input))))
+
+
+def test_activations_in_lists_get_copies_in_the_block():
+    model = nn.Sequential(Nested())
+    input = torch.randn(2, 4)
+    expected = model(input)
+    split_shared_activations_(model)
+    assert torch.equal(model(input), expected)
+    names = [name for name, module in model[0].named_modules() if isinstance(module, nn.ReLU)]
+    assert names == ["act", "acts.0", "acts_0_1"]
+
+
 def hooked() -> nn.Module:
     block = Block(twice)
     block.register_forward_hook(lambda module, args, output: None)
@@ -109,6 +128,23 @@ def with_a_parameter() -> nn.Module:
     block = Block(twice)
     block.scale = nn.Parameter(torch.ones(()))
     return block
+
+
+def named_as_an_attribute() -> nn.Module:
+    block = Block(lambda self, x: self.act(self.code(self.act(x))))
+    block.code = nn.Linear(4, 4)
+    return block
+
+
+class WithTrain(Block):
+    def train(self, mode=True):
+        super().train(mode)
+        self.act_1.eval()
+        return self
+
+
+def draws(self, input):
+    return input if torch.rand(()) < 1e-6 else self.act(self.act(input))
 
 
 class WithOptional(Block):
@@ -131,16 +167,31 @@ class WithVariable(Block):
         Block(twice, nn.GELU()),
         hooked(),
         with_a_parameter(),
+        Block(draws),
+        Block(lambda self, x: self.act(setattr(self, "tap", self.act(x)) or x)),
+        named_as_an_attribute(),
+        WithTrain(twice),
         WithOptional(twice),
         WithVariable(twice),
     ],
-    ids=["once", "data", "training", "constant", "type", "hook", "parameter", "optional", "*args"],
+    ids=[
+        *("once", "data", "training", "constant", "type", "hook", "parameter", "random", "kept"),
+        *("name", "train()", "optional", "*args"),
+    ],
 )
 def test_other_blocks_stay(block):
     model = nn.Sequential(block)
     parts, attributes = list(model.modules()), set(vars(block))
     assert list(split_shared_activations_(model).modules()) == parts
     assert set(vars(block)) == attributes
+
+
+def test_a_block_that_is_in_a_plain_list_too_stays():
+    model = nn.Sequential(Block(twice), Block(twice))
+    model.listed = [model[0]]
+    split_shared_activations_(model)
+    assert type(model[0]) is Block
+    assert isinstance(model[1], fx.GraphModule)
 
 
 def test_the_model_itself_stays():

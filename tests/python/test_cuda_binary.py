@@ -22,8 +22,8 @@ import mpelu
 from mpelu import _library
 
 # Of a multiprocessor's 65,536 registers: with these it holds 1024 threads of most elementwise
-# kernels, 896, 768 and 640 of batch norm's, 768 of the rows' and 512 of the columns', enough to hide
-# the latency of memory.
+# kernels, 512 to 896 of batch norm's, 768 of most others by rows or columns, 512 of the backward's by
+# columns: enough to hide the latency of memory.
 MOST_REGISTERS = {
     "elementwise_kernel of ByElement of Forward of ActivationView": 64,
     "elementwise_kernel of ByElement of Forward of BatchNormView": 72,
@@ -117,7 +117,9 @@ def parse_symbol(symbol: str) -> Kernel:
     match = re.match(r"_ZN5mpelu4cuda\d+(\w+?_kernel)I(\w+?)(?:Li(\d+)E)?(?:Li(\d+)E)?EEv", symbol)
     assert match, f"{symbol} is no kernel of mpelu's"
     name, types, elements, accesses = match.groups()
-    parts = re.findall(r"\d(ByElement|Forward|EluBackward|InputGradient|[A-Z][A-Za-z]+View)I", types)
+    parts = re.findall(
+        r"\d(ByElement|Forward|EluBackward|InputGradient|[A-Z][A-Za-z]+View)I", types
+    )
     in_flight = int(accesses) if accesses else None
     return Kernel(" of ".join([name, *parts]), types, int(elements or 1), in_flight)
 

@@ -157,6 +157,7 @@ class Functional(nn.Module):
         (lambda self, x: F.elu(x, 2.0), 2.0),
         (lambda self, x: F.leaky_relu(x, negative_slope=0.5), 0.5),
         (lambda self, x: F.prelu(x, self.alpha), 2.0),
+        (lambda self, x: F.prelu(x, torch.full((1,), 0.5)), 0.5),
         (lambda self, x: mpelu.functional.elu(x, 3.0), 3.0),
         (lambda self, x: mpelu.functional.elu(x, 3.0, inplace=True), 3.0),
         (lambda self, x: mpelu.functional.spelu(x, self.alpha), 2.0),
@@ -189,16 +190,49 @@ def test_what_is_not_certain_needs_the_arguments(activate):
 
 def test_tracing_leaves_no_trace_in_the_model():
     def activate(self, input):
-        self.seen = self.last = input
-        return F.relu(input) * torch.tensor(2.0)
+        output = F.relu(input) * torch.tensor(2.0)
+        self.seen = self.last = output
+        self.outputs.append(output)
+        self.named_outputs["last"] = output
+        self.distinct_outputs.add(output)
+        self.added = nn.Identity()
+        self.register_buffer("table", torch.ones(32))
+        self.scale = nn.Parameter(torch.ones(32))
+        return output
 
     model = nn.Sequential(Functional(activate))
-    model[0].last = None
-    names = set(vars(model[0]))
+    part = model[0]
+    part.last, part.outputs, part.named_outputs, part.distinct_outputs = None, [], {}, set()
+    names, parts, tensors = set(vars(part)), list(model.modules()), set(model.state_dict())
     taylor_init_(model)
-    assert set(vars(model[0])) == names
-    assert model[0].last is None
-    assert_slope(model[0].conv, 0.0)
+    assert set(vars(part)) == names
+    assert part.last is None
+    assert not (part.outputs or part.named_outputs or part.distinct_outputs)
+    assert list(model.modules()) == parts
+    assert set(model.state_dict()) == tensors
+    assert_slope(part.conv, 0.0)
+
+
+def test_what_a_module_keeps_needs_the_arguments():
+    def activate(self, input):
+        self.seen = input
+        return F.relu(input)
+
+    with pytest.raises(ValueError, match="cannot tell which activation follows 'conv'"):
+        taylor_init_(Functional(activate))
+
+
+def test_an_optional_argument_counts_as_given_and_as_left_out():
+    class Gated(Functional):
+        def forward(self, input, gate=None):
+            return self.activate(self, self.conv(input), gate)
+
+    model = Gated(lambda self, x, gate: F.relu(x) if gate is None else F.relu(x) * gate)
+    taylor_init_(model)
+    assert_slope(model.conv, 0.0)
+    model = Gated(lambda self, x, gate: torch.tanh(x) if gate is None else F.relu(x) * gate)
+    with pytest.raises(ValueError, match="cannot tell which activation follows 'conv'"):
+        taylor_init_(model)
 
 
 class Shared(nn.Module):

@@ -4,6 +4,7 @@
     python benchmarks/bench.py --device cuda
 
 Prints a table and, for each device, writes a JSON file with the date, the machine and the versions.
+Some of the dtypes or peers alone are written nowhere, unless --output is given.
 """
 
 from __future__ import annotations
@@ -93,11 +94,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", choices=names, default=names, help="these alone")
     parser.add_argument("--seconds", type=float, default=1.0, help="of timing for each row")
     parser.add_argument(
-        "--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON files"
+        "--output", type=Path, help="folder of the JSON files; default, of all: benchmarks/results"
     )
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no CUDA device")
+    if {*arguments.dtypes, *arguments.peers} == {*DTYPES, *names}:
+        arguments.output = arguments.output or Path("benchmarks/results")
     return arguments
 
 
@@ -113,8 +116,9 @@ def main() -> None:
                 of_case = list(measure_case(case, peers, arguments.seconds))
                 print_table(case, of_case)
                 rows += of_case
-        kind = "speed" if device == "cpu" else "gpu-speed"
-        print("written:", write_results(kind, device, rows, arguments.output))
+        if arguments.output:
+            kind = "speed" if device == "cpu" else "gpu-speed"
+            print("written:", write_results(kind, device, rows, arguments.output))
 
 
 if __name__ == "__main__":

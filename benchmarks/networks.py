@@ -26,15 +26,14 @@ from torch import Tensor, nn
 
 import mpelu
 from mpelu.autograd import recompute_activations
-from mpelu.models import MPELUResNet, mpelu_resnet
+from mpelu.models import MPELUResNet, _blocks_per_stage, mpelu_resnet
 
 CLASSES = 10
 OURS, RELU = "mpelu", "torch relu"
 
 
 def _torch_elu(depth: int) -> nn.Module:
-    blocks = (depth - 2) // 9
-    return MPELUResNet(blocks, CLASSES, 3, lambda channels: nn.ELU(inplace=True))
+    return MPELUResNet(_blocks_per_stage(depth), CLASSES, 3, lambda channels: nn.ELU(inplace=True))
 
 
 def _recomputing(depth: int) -> nn.Module:

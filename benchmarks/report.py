@@ -64,6 +64,8 @@ def shown_rows(result: Result) -> dict[str, dict[str, Row]]:
     for row in result["rows"]:
         if all(row[key] == value for key, value in SHOWN.items()):
             table.setdefault(row["peer"], {})[row["direction"]] = row
+    if not table:
+        raise SystemExit(f"the speeds of {described(result)} lack the case to show: {SHOWN}")
     return table
 
 

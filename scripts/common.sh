@@ -18,7 +18,9 @@ PYTHON=$(command -v "$PYTHON" || echo "$PYTHON") # before the environment's own 
 VENV=.venv${TORCH:+-torch-$TORCH}
 VENV_PYTHON=$VENV/bin/python
 BUILD=$PWD/build/${VENV#.}
-read -ra EXTRA_ARGS <<<"$ARGS"
+# xargs parts words as a shell does, with quotes, and unlike eval it expands and runs nothing.
+mapfile -d '' -t EXTRA_ARGS < <(xargs -r printf '%s\0' <<<"$ARGS")
+wait "$!" || die "ARGS cannot be parted into words: $ARGS"
 
 export MPELU_BUILD_FOLDER=$BUILD MPELU_CUDA=$CUDA
 export PATH=$PWD/$VENV/bin:$PATH

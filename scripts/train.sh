@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Trains the depth-20 MPELU residual network for two epochs. ARGS goes to examples/python/train.py.
+# Trains the depth-20 MPELU residual network for two epochs, which are the defaults of
+# examples/python/train.py; ARGS goes there.
 # shellcheck source-path=SCRIPTDIR
 
 source "${BASH_SOURCE[0]%/*}/build.sh"
 
-exec "$VENV_PYTHON" examples/python/train.py --depth 20 --epochs 2 "${EXTRA_ARGS[@]}"
+exec "$VENV_PYTHON" examples/python/train.py "${EXTRA_ARGS[@]}"

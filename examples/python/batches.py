@@ -38,8 +38,11 @@ class Batches:
                 f"the batch size must be at most the number of training images, "
                 f"{len(self.train_images)}, got {batch_size}"
             )
-        normalize = v2.Normalize(*_mean_and_std(self.train_images))
-        self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), normalize])
+        mean, std = _mean_and_std(self.train_images)
+        if 0 in std:
+            raise UserError(f"{images.source}: a channel of the training images is constant")
+        to_float = v2.ToDtype(torch.float32, scale=True)
+        self.normalize = v2.Compose([to_float, v2.Normalize(mean, std)])
 
     def train(self, epoch: int, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The training batches of the steps from ``first`` up to, and without, ``last``."""

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 
@@ -27,6 +27,10 @@ from torchvision.datasets.utils import check_integrity, extract_archive
 from torchvision.transforms import v2
 
 DATASETS = ("auto", "cifar10", "cifar100", "fashion-mnist", "digits")
+DATA_HELP = (
+    "folder with the files of CIFAR-10, CIFAR-100 or Fashion-MNIST; those of MNIST and KMNIST have "
+    "the same names and are taken for Fashion-MNIST's"
+)
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 DOWNLOAD_FOLDER = Path("data")
 DOWNLOAD_TIMEOUT = 20  # seconds without an answer
@@ -106,7 +110,9 @@ def _load_folder(dataset: str, folder: Path) -> Images:
     if dataset in ("auto", "fashion-mnist"):
         for idx_folder in (folder, folder / "raw", folder / "FashionMNIST" / "raw"):
             if any(idx_folder.glob("*-ubyte*")):
-                return _load_fashion_mnist(idx_folder)
+                images = _load_fashion_mnist(idx_folder)
+                note = " (assumed: MNIST's and KMNIST's files have the same names)"
+                return replace(images, source=images.source + note * (dataset == "auto"))
     wanted = "CIFAR-10, CIFAR-100 or Fashion-MNIST" if dataset == "auto" else dataset
     raise UserError(f"{folder}: holds no files of {wanted}")
 
@@ -158,6 +164,9 @@ def _load_fashion_mnist(folder: Path) -> Images:
         if labels.max() >= classes:
             raise UserError(f"{label_file}: has the label {labels.max()}, not 0 to {classes - 1}")
         tensors += [images.unsqueeze(1), labels]
+    train_size, test_size = (list(images.shape[2:]) for images in tensors[::2])
+    if train_size != test_size:
+        raise UserError(f"{folder}: training images of {train_size}, test images of {test_size}")
     return Images("fashion-mnist", str(folder), *tensors, classes=classes)
 
 
@@ -233,7 +242,7 @@ def export(images: Images, path: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", choices=DATASETS, default="auto")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="where the files are")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help=DATA_HELP)
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the tensors to FILE")
     args = parser.parse_args()
     try:

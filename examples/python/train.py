@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NoReturn
 
 import torch
@@ -48,18 +49,23 @@ class Run:
         save({**state, "images": _sizes(self.images)}, self.folder / "checkpoint.pt")
 
     def write_results(self) -> None:
-        """Writes everything but the checkpoint, from what the trainer knows."""
+        """Writes everything but the checkpoint, from what the trainer knows; log.csv comes last."""
         trainer, settings = self.trainer, self.trainer.settings
-        with written_aside(self.folder / "log.csv") as path, open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, trainer.history[0])
-            writer.writeheader()
-            writer.writerows(trainer.history)
         with written_aside(self.folder / "summary.json") as path:
             path.write_text(json.dumps(self._summary(), indent=2) + "\n")
         title = f"{settings.activation}, depth {settings.depth}, {self.images.name}"
         plot_curves(trainer.history, trainer.trace, title, self.folder / "curves.png")
         start = Layer(torch.tensor(settings.alpha), torch.tensor(settings.beta))
         plot_activations(trainer.model, start, title, self.folder / "activations.png")
+        with written_aside(self.folder / "log.csv") as path, open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, trainer.history[0])
+            writer.writeheader()
+            writer.writerows(trainer.history)
+
+    def has_results(self) -> bool:
+        """Whether these files tell of every epoch: a crash can come between checkpoint and them."""
+        log = self.folder / "log.csv"
+        return log.is_file() and len(log.read_text().splitlines()) == 1 + self.trainer.epoch
 
     def _summary(self) -> dict[str, Any]:
         trainer = self.trainer
@@ -169,7 +175,10 @@ def start_run(settings: Settings, args: argparse.Namespace) -> Run:
     images = _load_images(settings)
     batch_size = settings.batch_size or (16 if images.name == "digits" else 64)
     settings = replace(settings, dataset=images.name, batch_size=batch_size)
-    trainer = _make_trainer(settings, images, args)
+    try:
+        trainer = _make_trainer(settings, images, args)
+    except ValueError as error:  # of the model, such as an impossible depth
+        raise UserError(first_line(error)) from error
     run = Run(_new_folder(args, settings), trainer, images)
     run.save_checkpoint()
     print(f"run: {run.folder}", flush=True)
@@ -177,10 +186,29 @@ def start_run(settings: Settings, args: argparse.Namespace) -> Run:
 
 
 def resume_run(given: dict[str, Any], args: argparse.Namespace) -> Run:
-    """An earlier run, where it stopped. Settings that are ``given`` must be what they were."""
+    """An earlier run, where it stopped; its results are written if a crash came before them."""
     folder = _earlier_folder(args)
-    state = load_checkpoint(folder / "checkpoint.pt")
+    path = folder / "checkpoint.pt"
+    state = load_checkpoint(path)
+    try:
+        run = _restore(folder, state, given, args)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        reason = shorten(f"{type(e).__name__}: {e}", 200)
+        raise UserError(f"{path}: does not fit this program: {reason}") from e
+    trainer = run.trainer
+    place = f"from epoch {trainer.epoch + 1}, step {trainer.step + 1}"
+    print(f"run: {folder}, {'complete' if trainer.finished else place}", flush=True)
+    if trainer.finished and not run.has_results():
+        run.write_results()
+    return run
+
+
+def _restore(
+    folder: Path, state: dict[str, Any], given: dict[str, Any], args: argparse.Namespace
+) -> Run:
+    """A saved run. Settings that are ``given`` must be what they were; its data may have moved."""
     settings = Settings(**state["settings"])
+    settings = replace(settings, data=given.get("data", settings.data))
     differing = [
         f"{_flag(name)} {value} (it was {getattr(settings, name)})"
         for name, value in given.items()
@@ -193,8 +221,6 @@ def resume_run(given: dict[str, Any], args: argparse.Namespace) -> Run:
         raise UserError(f"{folder} was trained on other data: {state['images']}, {_sizes(images)}")
     trainer = _make_trainer(settings, images, args)
     trainer.load_state_dict(state)
-    place = f"from epoch {trainer.epoch + 1}, step {trainer.step + 1}"
-    print(f"run: {folder}, {'complete' if trainer.finished else place}", flush=True)
     return Run(folder, trainer, images)
 
 
@@ -205,10 +231,13 @@ def _load_images(settings: Settings) -> Images:
 
 
 def _make_trainer(settings: Settings, images: Images, args: argparse.Namespace) -> Trainer:
-    try:
-        return Trainer(settings, images, args.device, args.recompute)
-    except ValueError as error:  # of the model, such as an impossible depth
-        raise UserError(first_line(error)) from error
+    return Trainer(settings, images, args.device or _default_device(), args.recompute)
+
+
+def _default_device() -> torch.device:
+    """The GPU, where torch sees one and mpelu was built with CUDA."""
+    has_cuda = torch.cuda.is_available() and mpelu.build_info()["cuda"]
+    return torch.device("cuda" if has_cuda else "cpu")
 
 
 def _new_folder(args: argparse.Namespace, settings: Settings) -> Path:
@@ -249,10 +278,21 @@ def _flag(setting: str) -> str:
 
 
 def _device(text: str) -> torch.device:
+    kind = text.partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise argparse.ArgumentTypeError(f"expected cpu or cuda, got {text}")
+    if kind == "cuda" and not mpelu.build_info()["cuda"]:
+        raise argparse.ArgumentTypeError(f"{text}: mpelu was built without CUDA")
     try:
         return torch.empty(0, device=text).device
     except (RuntimeError, AssertionError) as error:
         raise argparse.ArgumentTypeError(f"{text}: {first_line(error)}") from error
+
+
+def _name(text: str) -> str:
+    if Path(text).name != text or text in ("", ".."):
+        raise argparse.ArgumentTypeError(f"expected a folder's name without a path, got {text!r}")
+    return text
 
 
 def parse(arguments: list[str] | None) -> tuple[dict[str, Any], argparse.Namespace]:
@@ -265,7 +305,9 @@ def parse(arguments: list[str] | None) -> tuple[dict[str, Any], argparse.Namespa
         if setting.default is not None and setting.default is not False:
             options["help"] += f" (default: {setting.default})"
         decisive.add_argument(_flag(setting.name), default=argparse.SUPPRESS, **options)
-    parser.add_argument("--name", help="of the run (default: from data, activation and depth)")
+    parser.add_argument(
+        "--name", type=_name, help="of the run (default: from data, activation and depth)"
+    )
     parser.add_argument(
         "--runs-dir", type=Path, default=Path("runs"), help="where runs are (default: runs)"
     )
@@ -276,10 +318,11 @@ def parse(arguments: list[str] | None) -> tuple[dict[str, Any], argparse.Namespa
         metavar="FOLDER",
         help="go on with the run in this folder; without one, with --name or the latest run",
     )
-    default_device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", type=_device, default=default_device, help="cpu or cuda")
     parser.add_argument(
-        "--threads", type=number(int, 1), help="CPU threads (default: torch's choice)"
+        "--device", type=_device, help="cpu or cuda (default: cuda where torch and mpelu have it)"
+    )
+    parser.add_argument(
+        "--threads", type=number(int, 1, 1024), help="CPU threads (default: torch's choice)"
     )
     parser.add_argument(
         "--recompute",
@@ -289,6 +332,18 @@ def parse(arguments: list[str] | None) -> tuple[dict[str, Any], argparse.Namespa
     args = parser.parse_args(arguments)
     names = {setting.name for setting in fields(Settings)}
     return {name: value for name, value in vars(args).items() if name in names}, args
+
+
+def _resume_command(folder: Path, args: argparse.Namespace) -> str:
+    """What goes on as ``args`` said, which the checkpoint does not hold."""
+    command = [sys.executable, sys.argv[0], "--resume", str(folder)]
+    if args.device:
+        command += ["--device", str(args.device)]
+    if args.threads:
+        command += ["--threads", str(args.threads)]
+    if args.recompute:
+        command.append("--recompute")
+    return shlex.join(command)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -302,8 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
             train(run, signals)
             if not run.trainer.finished:
                 run.save_checkpoint()
-                resume = [sys.executable, sys.argv[0], "--resume", str(run.folder)]
-                print(f"stopped; go on with: {shlex.join(resume)}")
+                print(f"stopped; go on with: {_resume_command(run.folder, args)}")
                 return 128 + signals.received
     except KeyboardInterrupt:
         print("stopped before the training began", file=sys.stderr)

@@ -168,13 +168,23 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what a trainer with the same settings and images saved."""
+        """Takes over what a trainer with the same settings and images saved.
+
+        Raises:
+            ValueError: its parts do not go together. What does not suit the model or the optimizer
+                raises what these do.
+        """
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.metrics.copy_(state["metrics"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.history, self.trace = list(state["history"]), list(state["trace"])
+        is_place = 0 <= self.epoch <= self.settings.epochs and 0 <= self.step <= self.steps
+        if not is_place or len(self.history) != self.epoch:
+            raise ValueError(
+                f"epoch {self.epoch}, step {self.step}, and a history of {len(self.history)} epochs"
+            )
         _set_rng_state(state["rng"])
 
 

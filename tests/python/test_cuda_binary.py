@@ -22,8 +22,8 @@ import mpelu
 from mpelu import _library
 
 # Of a multiprocessor's 65,536 registers: with these it holds 1024 threads of most elementwise
-# kernels, 512 to 896 of batch norm's, 768 of most others by rows or columns, 512 of the backward's by
-# columns: enough to hide the latency of memory.
+# kernels, 512 to 896 of batch norm's, 768 of most others by rows or columns, and 512 of the
+# backward's by columns: enough to hide the latency of memory.
 MOST_REGISTERS = {
     "elementwise_kernel of ByElement of Forward of ActivationView": 64,
     "elementwise_kernel of ByElement of Forward of BatchNormView": 72,

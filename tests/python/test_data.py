@@ -18,7 +18,6 @@ from torchvision import datasets
 EXAMPLES = Path(__file__).parents[2] / "examples" / "python"
 sys.path.insert(0, str(EXAMPLES))
 
-import batches  # noqa: E402
 import data  # noqa: E402
 from files import UserError  # noqa: E402
 
@@ -34,9 +33,9 @@ def write_idx(path: Path, values: torch.Tensor, compressed: bool = True) -> None
     path.write_bytes(content)
 
 
-def write_fashion_mnist(folder: Path, compressed: bool = True, train: int = 20) -> Path:
+def write_fashion_mnist(folder: Path, compressed: bool = True) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    for part, count in (("train", train), ("t10k", 10)):
+    for part, count in (("train", 20), ("t10k", 10)):
         images = torch.arange(count * 28 * 28).remainder(251).to(torch.uint8).view(count, 28, 28)
         labels = torch.arange(count).remainder(10).to(torch.uint8)
         write_idx(folder / f"{part}-images-idx3-ubyte", images, compressed)
@@ -129,9 +128,22 @@ def test_the_users_folder_comes_before_everything(nowhere, tmp_path, monkeypatch
 
 def test_description_says_what_was_taken(tmp_path: Path):
     folder = write_fashion_mnist(tmp_path)
-    assert str(data.load(folder=folder)) == (
+    assert str(data.load("fashion-mnist", folder)) == (
         f"fashion-mnist from {folder}: 20 training and 10 test images, 1x28x28, 10 classes"
     )
+
+
+def test_description_and_help_say_what_file_names_do_not_tell(tmp_path, monkeypatch, capsys):
+    """MNIST and KMNIST come in files with the names of Fashion-MNIST's."""
+    folder = write_fashion_mnist(tmp_path)
+    assert str(data.load(folder=folder)).startswith(
+        f"fashion-mnist from {folder} (assumed: MNIST's and KMNIST's files have the same names): 20"
+    )
+    monkeypatch.setattr(sys, "argv", ["data.py", "--help"])
+    with pytest.raises(SystemExit):
+        data.main()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "those of MNIST and KMNIST have the same names" in shown
 
 
 # What is read
@@ -281,6 +293,14 @@ def test_folder_without_data(tmp_path: Path):
         data.load(folder=tmp_path / "nothing")
 
 
+def test_train_and_test_images_of_different_sizes(tmp_path: Path):
+    folder = write_fashion_mnist(tmp_path)
+    write_idx(folder / "t10k-images-idx3-ubyte", torch.zeros(10, 8, 9, dtype=torch.uint8))
+    with pytest.raises(UserError) as error:
+        data.load(folder=folder)
+    assert str(error.value) == f"{folder}: training images of [28, 28], test images of [8, 9]"
+
+
 # The command
 
 
@@ -319,82 +339,3 @@ def test_export_into_a_missing_folder_is_one_line(tmp_path: Path):
     assert result.returncode == 1
     assert result.stderr.startswith(f"error: {path}: cannot be written")
     assert len(result.stderr.splitlines()) == 1
-
-
-# Batches
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> data.Images:
-    return data.load(folder=write_fashion_mnist(tmp_path, train=50))
-
-
-def make_batches(images: data.Images, seed: int = 0) -> batches.Batches:
-    return batches.Batches(images, batch_size=8, seed=seed, device=torch.device("cpu"))
-
-
-def flat(pairs) -> torch.Tensor:
-    return torch.cat([images.flatten() for images, _ in pairs])
-
-
-def test_batches_from_a_later_step_are_those_of_the_whole_epoch(images: data.Images):
-    whole = list(make_batches(images).train(1, 0, 6))
-    rest = list(make_batches(images).train(1, 4, 6))
-    assert len(whole) == 6
-    for (a, a_labels), (b, b_labels) in zip(whole[4:], rest, strict=True):
-        assert torch.equal(a, b)
-        assert torch.equal(a_labels, b_labels)
-
-
-def test_batches_change_with_epoch_and_seed(images: data.Images):
-    first = flat(make_batches(images).train(0, 0, 6))
-    assert not torch.equal(first, flat(make_batches(images).train(1, 0, 6)))
-    assert not torch.equal(first, flat(make_batches(images, seed=1).train(0, 0, 6)))
-
-
-def test_an_epoch_takes_each_image_at_most_once(images: data.Images):
-    loader = make_batches(images)
-    order = [label for _, labels in loader.train(0, 0, loader.steps) for label in labels.tolist()]
-    assert loader.steps == 6
-    assert len(order) == 48
-    assert max(order.count(label) for label in range(10)) <= 5
-
-
-def test_test_batches_are_normalised_and_in_order(images: data.Images):
-    pixels = images.train_images.double() / 255
-    expected = (images.test_images.double() / 255 - pixels.mean()) / pixels.std(correction=0)
-    loaded = list(make_batches(images).test(batch_size=4))
-    assert [len(labels) for _, labels in loaded] == [4, 4, 2]
-    torch.testing.assert_close(torch.cat([x for x, _ in loaded]), expected.float())
-    assert torch.equal(torch.cat([y for _, y in loaded]), images.test_labels)
-
-
-def test_augmentation_is_a_shift_and_a_mirror_of_each_image(images: data.Images):
-    loader = make_batches(images)
-    source = images.train_images[:16]
-    augmented = loader._augment(source, torch.Generator().manual_seed(0))
-    p = loader.padding
-    padded = torch.nn.functional.pad(source, (p, p, p, p))
-    found = set()
-    for image, result in zip(padded, augmented, strict=True):
-        places = [
-            (top, left, mirror)
-            for top in range(2 * p + 1)
-            for left in range(2 * p + 1)
-            for mirror in (False, True)
-            if torch.equal(
-                image[:, top : top + 28, left : left + 28],
-                result.flip(-1) if mirror else result,
-            )
-        ]
-        assert len(places) == 1
-        found.update(places)
-    assert len(found) > 10
-    assert {mirror for _, _, mirror in found} == {False, True}
-
-
-def test_batch_size_above_the_number_of_images(images: data.Images):
-    with pytest.raises(
-        UserError, match="must be at most the number of training images, 50, got 51"
-    ):
-        batches.Batches(images, batch_size=51, seed=0, device=torch.device("cpu"))

@@ -1,9 +1,8 @@
-"""The training program: its files, stopping and resuming it, and its errors."""
+"""The training program: its files, its settings, and stopping and resuming it."""
 
 from __future__ import annotations
 
 import csv
-import functools
 import json
 import os
 import shlex
@@ -15,28 +14,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from train_runs import FILES, QUICK, RUN, STEPS, command, run_main, without_measured
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "python"
-sys.path.insert(0, str(EXAMPLES))
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "python"))
 
-import data  # noqa: E402
-import files  # noqa: E402
-import train  # noqa: E402
-from settings import SCHEDULES, Settings  # noqa: E402
-from trainer import Trainer  # noqa: E402
+import data
+import files
+import train
 
-import mpelu  # noqa: E402
-
-# Enough steps in an epoch for a signal to arrive between them.
-STEPS = 60
-RUN = ["--dataset", "digits", "--depth", "11", "--epochs", "2", "--threads", "1"]
-RUN += ["--max-steps-per-epoch", str(STEPS)]
-FILES = ["activations.png", "checkpoint.pt", "curves.png", "log.csv", "summary.json"]
-MEASURED = ("seconds", "images_per_second")  # differ from run to run
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, str(EXAMPLES / "train.py"), *map(str, arguments)]
+import mpelu
 
 
 def finish(*arguments: object) -> subprocess.CompletedProcess:
@@ -50,25 +36,12 @@ def read_log(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def without_measured(rows: list[dict]) -> list[dict]:
-    return [{key: row[key] for key in row if key not in MEASURED} for row in rows]
-
-
 def assert_same_result(folder: Path, expected: Path) -> None:
     assert without_measured(read_log(folder)) == without_measured(read_log(expected))
     ours, theirs = (files.load_checkpoint(run / "checkpoint.pt") for run in (folder, expected))
     assert ours["trace"] == theirs["trace"]
     assert ours["model"].keys() == theirs["model"].keys()
     assert all(torch.equal(ours["model"][key], theirs["model"][key]) for key in ours["model"])
-
-
-def run_main(capsys: pytest.CaptureFixture, *arguments: object) -> tuple[int, str]:
-    """Runs train.py's main here; returns the exit status and what it wrote to stderr."""
-    try:
-        status = train.main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        status = stop.code
-    return status, capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +148,8 @@ def test_resumed_run_equals_the_uninterrupted_one(number: signal.Signals, whole,
     else:
         assert 0 < state["step"] < STEPS
         assert process.returncode == 128 + number
-        assert output == f"stopped; go on with: {shlex.join(command('--resume', folder))}\n"
+        resume = command("--resume", folder, "--threads", 1)
+        assert output == f"stopped; go on with: {shlex.join(resume)}\n"
         assert "Traceback" not in errors
 
     result = finish("--resume", folder, "--threads", "1")
@@ -184,83 +158,13 @@ def test_resumed_run_equals_the_uninterrupted_one(number: signal.Signals, whole,
     assert sorted(path.name for path in folder.iterdir()) == FILES
 
 
-def take(trainer: Trainer, steps: int) -> None:
-    """Takes some steps, training or test, over the ends of epochs."""
-    while not trainer.finished:
-        for part in (trainer.train_epoch(), trainer.test_epoch()):
-            for _ in part:
-                steps -= 1
-                if steps == 0:
-                    return
-
-
-@pytest.fixture(scope="module")
-def digits() -> data.Images:
-    return data.load("digits")
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("steps", [1, 3, 4, 5, 6, 9])
-def test_trainer_goes_on_from_any_step(steps: int, schedule: str, digits, tmp_path: Path):
-    """An epoch is four steps here and one test batch: also from its ends and the test."""
-    images = replace(
-        digits, test_images=digits.test_images[:20], test_labels=digits.test_labels[:20]
-    )
-    settings = Settings(depth=11, batch_size=8, max_steps_per_epoch=4, schedule=schedule, lr=0.01)
-    cpu = torch.device("cpu")
-    straight = Trainer(settings, images, cpu)
-    take(straight, 1000)
-
-    first = Trainer(settings, images, cpu)
-    take(first, steps)
-    files.save(first.state_dict(), tmp_path / "checkpoint.pt")
-    torch.randn(7)  # another program's numbers in between
-    second = Trainer(settings, images, cpu)
-    second.load_state_dict(files.load_checkpoint(tmp_path / "checkpoint.pt"))
-    take(second, 1000)
-
-    assert second.finished
-    assert without_measured(second.history) == without_measured(straight.history)
-    assert second.trace == straight.trace
-    expected = straight.model.state_dict()
-    assert all(
-        torch.equal(value, expected[key]) for key, value in second.model.state_dict().items()
-    )
-
-
-def test_trainer_goes_on_from_a_checkpoint_of_the_unfused_network(digits, tmp_path, monkeypatch):
-    """Earlier versions trained that network. The numbers go on too, but for rounding."""
-    settings = Settings(depth=11, batch_size=8, max_steps_per_epoch=6, lr=0.01)
-    unfused = functools.partial(mpelu.models.mpelu_resnet, fused=False)
-    with monkeypatch.context() as patch:
-        patch.setattr(mpelu.models, "mpelu_resnet", unfused)
-        first = Trainer(settings, digits, torch.device("cpu"))
-    take(first, 3)
-    files.save(first.state_dict(), tmp_path / "checkpoint.pt")
-    state = files.load_checkpoint(tmp_path / "checkpoint.pt")
-    assert "stem.2.alpha" in state["model"]
-
-    second = Trainer(settings, digits, torch.device("cpu"))
-    assert "stem.1.alpha" in second.model.state_dict()
-    second.load_state_dict(state)
-    take(first, 3)
-    take(second, 3)
-    torch.testing.assert_close(second.metrics, first.metrics, rtol=1e-3, atol=0)
-    for ours, theirs in zip(second.model.parameters(), first.model.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-4)
-
-
-def test_resuming_restores_the_global_generators(digits, tmp_path: Path):
-    import random
-
-    import numpy as np
-
-    settings = Settings(depth=11, batch_size=8, max_steps_per_epoch=1)
-    trainer = Trainer(settings, digits, torch.device("cpu"))
-    files.save(trainer.state_dict(), tmp_path / "checkpoint.pt")
-    expected = (random.random(), np.random.rand(), torch.rand(1).item())
-    trainer.load_state_dict(files.load_checkpoint(tmp_path / "checkpoint.pt"))
-    assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
+def test_resuming_keeps_the_options_that_are_in_no_checkpoint():
+    options = ["--device", "cpu", "--threads", "2", "--recompute"]
+    _, args = train.parse(options)
+    _, no_args = train.parse([])
+    resume = [sys.executable, sys.argv[0], "--resume", "a run"]
+    assert shlex.split(train._resume_command(Path("a run"), args)) == [*resume, *options]
+    assert shlex.split(train._resume_command(Path("a run"), no_args)) == resume
 
 
 @pytest.mark.parametrize("how", ["folder", "name", "latest"])
@@ -277,6 +181,21 @@ def test_resuming_a_finished_run_repeats_its_result(how: str, whole, runs: Path,
     output = capsys.readouterr().out
     assert f"run: {whole[0]}, complete\n" in output
     assert f"test error {error:.2%}; results in {whole[0]}\n" in output
+
+
+def test_resuming_a_finished_run_writes_what_a_crash_left_out(tmp_path: Path):
+    folder = tmp_path / "run"
+    assert train.main([*QUICK, "--runs-dir", str(tmp_path), "--name", "run"]) == 0
+    summary = folder / "summary.json"
+    summary.write_text("of another machine")
+    assert train.main(["--resume", str(folder)]) == 0
+    assert summary.read_text() == "of another machine"
+
+    for path in folder.glob("*[!t]"):  # all but checkpoint.pt
+        path.unlink()
+    assert train.main(["--resume", str(folder)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert json.loads(summary.read_text())["finished"] is True
 
 
 def test_resuming_with_other_settings_names_them(whole, capsys: pytest.CaptureFixture):
@@ -299,6 +218,22 @@ def test_resuming_on_other_data_is_an_error(whole, capsys, monkeypatch):
     assert "was trained on other data" in errors
 
 
+def test_resuming_takes_data_from_where_it_is_now(tmp_path: Path, monkeypatch):
+    folders = []
+
+    def load(dataset: str, folder: Path) -> data.Images:
+        folders.append(folder)
+        return data.load("digits")
+
+    monkeypatch.setattr(train, "load", load)
+    before, now = tmp_path / "before", tmp_path / "now"
+    options = ["--runs-dir", str(tmp_path), "--name", "run"]
+    assert train.main([*QUICK, *options, "--data", str(before)]) == 0
+    run = train.resume_run(*train.parse(["--resume", str(tmp_path / "run"), "--data", str(now)]))
+    assert folders == [before, now]
+    assert run.trainer.settings.data == str(now)
+
+
 def test_a_run_is_never_overwritten(whole, runs: Path, tmp_path: Path, capsys):
     before = (whole[0] / "checkpoint.pt").read_bytes()
     status, errors = run_main(capsys, *RUN[:4], "--runs-dir", runs, "--name", "whole")
@@ -310,9 +245,8 @@ def test_a_run_is_never_overwritten(whole, runs: Path, tmp_path: Path, capsys):
 
 
 def test_runs_without_a_name_get_new_ones(tmp_path: Path):
-    quick = ["--dataset", "digits", "--depth", "11", "--epochs", "1", "--max-steps-per-epoch", "1"]
     for _ in range(2):
-        assert train.main([*quick, "--activation", "elu", "--runs-dir", str(tmp_path)]) == 0
+        assert train.main([*QUICK, "--activation", "elu", "--runs-dir", str(tmp_path)]) == 0
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["digits-elu-11", "digits-elu-11-2"]
 
@@ -322,133 +256,19 @@ def test_runs_without_a_name_get_new_ones(tmp_path: Path):
 
 @pytest.mark.parametrize("activation", ["spelu", "elu", "prelu", "relu"])
 def test_other_activations(activation: str, tmp_path: Path):
-    options = ["--dataset", "digits", "--depth", "11", "--epochs", "1", "--runs-dir", str(tmp_path)]
-    options += ["--activation", activation, "--max-steps-per-epoch", "2", "--name", "run"]
-    assert train.main(options) == 0
+    options = ["--activation", activation, "--runs-dir", str(tmp_path), "--name", "run"]
+    assert train.main([*QUICK, *options]) == 0
     drawn = (tmp_path / "run" / "activations.png").exists()
     assert drawn == (activation == "spelu")  # the others have no alpha and beta to learn
 
 
-def test_one_cycle_rises_then_falls_to_zero():
-    factors = [SCHEDULES["onecycle"](step / 100) for step in range(101)]
-    assert 0 < factors[0] < 0.1
-    assert factors[20] == 1.0
-    assert factors[:21] == sorted(factors[:21])
-    assert factors[20:] == sorted(factors[20:], reverse=True)
-    assert factors[100] == pytest.approx(0, abs=1e-12)
-
-
-def test_step_schedule_divides_by_ten_twice():
-    factors = [SCHEDULES["step"](step / 100) for step in range(101)]
-    assert factors == [1.0] * 50 + [0.1] * 25 + [0.01] * 26
-
-
-def test_activation_parameters_learn_faster(digits: data.Images):
-    trainer = Trainer(Settings(depth=11, batch_size=8, lr=0.1), digits, torch.device("cpu"))
-    rest, activations = trainer.optimizer.param_groups
-    assert activations["lr"] == pytest.approx(5 * rest["lr"])
-    assert activations["weight_decay"] == pytest.approx(10 * rest["weight_decay"])
-
-
 def test_amp_trains(tmp_path: Path):
-    options = [
-        "--dataset",
-        "digits",
-        "--depth",
-        "11",
-        "--epochs",
-        "1",
-        "--max-steps-per-epoch",
-        "2",
-    ]
-    assert train.main([*options, "--amp", "--runs-dir", str(tmp_path), "--name", "amp"]) == 0
+    assert train.main([*QUICK, "--amp", "--runs-dir", str(tmp_path), "--name", "amp"]) == 0
     assert json.loads((tmp_path / "amp" / "summary.json").read_text())["settings"]["amp"] is True
 
 
-# Errors, each one line
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--epochs", "0"], "argument --epochs: expected at least 1, got 0"),
-        (["--batch-size", "-3"], "argument --batch-size: expected at least 1, got -3"),
-        (["--depth", "twenty"], "argument --depth: invalid int value: 'twenty'"),
-        (["--threads", "0"], "argument --threads: expected at least 1, got 0"),
-        (["--lr", "nan"], "argument --lr: expected a finite number, got nan"),
-        (["--alpha", "inf"], "argument --alpha: expected a finite number, got inf"),
-        (["--weight-decay", "-1"], "argument --weight-decay: expected at least 0, got -1"),
-        (["--dataset", "imagenet"], "argument --dataset: invalid choice: 'imagenet'"),
-        (["--device", "toaster"], "argument --device: toaster: "),
-        (["--depht", "20"], "unrecognized arguments: --depht 20"),
-    ],
-)
-def test_bad_option(arguments: list[str], message: str, capsys: pytest.CaptureFixture):
-    status, errors = run_main(capsys, *arguments)
-    assert status == 2
-    assert errors.startswith(f"error: {message}")
-    assert len(errors.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--depth", "21"], "depth must be 9n + 2, got 21"),
-        (["--batch-size", "1501"], "the batch size must be at most the number of training images"),
-        (["--data", "/there/is/nothing"], "/there/is/nothing: there is no such folder"),
-        (["--resume", "/there/is/nothing"], "/there/is/nothing/checkpoint.pt: there is no"),
-        (["--resume"], "there is no run to resume"),
-    ],
-)
-def test_error_leaves_no_run(arguments, message, tmp_path, capsys):
-    status, errors = run_main(
-        capsys, "--dataset", "digits", "--runs-dir", tmp_path / "runs", *arguments
-    )
-    assert status == 1
-    assert errors.startswith("error: ")
-    assert message in errors
-    assert len(errors.splitlines()) == 1
-    assert not (tmp_path / "runs").exists()
-
-
-def test_divergence_is_one_line_and_keeps_the_checkpoint(tmp_path: Path):
-    arguments = [*RUN, "--lr", "1e30", "--runs-dir", tmp_path, "--name", "run"]
-    result = subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    message = result.stderr.splitlines()[-1]
-    assert "error: diverged: the training loss is " in message
-    assert "try a smaller --lr than 1e+30" in message
-    state = files.load_checkpoint(tmp_path / "run" / "checkpoint.pt")
-    assert state["epoch"] == 0
-    assert all(value.isfinite().all() for value in state["model"].values())
-
-
-@pytest.mark.parametrize("size", [0, 1000])
-def test_damaged_checkpoint_is_named(size: int, whole, tmp_path: Path, capsys):
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes((whole[0] / "checkpoint.pt").read_bytes()[:size])
-    status, errors = run_main(capsys, "--resume", tmp_path)
-    assert status == 1
-    assert errors.startswith(f"error: {path}: the checkpoint is damaged: ")
-    assert len(errors.splitlines()) == 1
-
-
-def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, capsys):
-    path = tmp_path / "checkpoint.pt"
-    torch.save({"model": {}}, path)
-    status, errors = run_main(capsys, "--resume", tmp_path)
-    assert (status, errors.strip()) == (1, f"error: {path}: this is no checkpoint of a run")
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path):
-    path = tmp_path / "log.csv"
-    path.write_text("old")
-    with (
-        pytest.raises(files.UserError, match="cannot be written: No space left"),
-        files.written_aside(path) as aside,
-    ):
-        aside.write_text("half")
-        raise OSError(28, "No space left on device")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+@pytest.mark.parametrize("built", [None, "13.0"])
+def test_the_default_device_is_one_that_mpelu_was_built_for(built: str | None, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(mpelu, "build_info", lambda: {"cuda": built})
+    assert train._default_device().type == ("cuda" if built else "cpu")

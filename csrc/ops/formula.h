@@ -6,8 +6,8 @@
 
 // The operators written in ATen's own differentiable ones. Slower than the kernels, but every
 // transform knows how to go through them: vmap, forward mode and higher derivatives use these.
-// For finite parameters their results are the kernels' but for rounding and the signs of zeros; those
-// within a few orders of magnitude of the largest or the smallest number may differ by more.
+// For finite parameters their results are the kernels' but for rounding and the signs of zeros;
+// those within a few orders of magnitude of the largest or the smallest number may differ by more.
 namespace mpelu::formula {
 
 at::Tensor elu(const at::Tensor& input, double alpha);

@@ -102,8 +102,8 @@ void write_aside(const std::string& path, const Write& write) {
   // the first 200 bytes of the file's leave room for the rest.
   static std::atomic<uint64_t> count = 0;
   const std::string part =
-      target.parent_path() / c10::str(target.filename().string().substr(0, 200), ".", ::getpid(),
-                                      "-", count++, ".part");
+      target.parent_path() /
+      c10::str(target.filename().string().substr(0, 200), ".", ::getpid(), "-", count++, ".part");
   try {
     write(part);
   } catch (...) {

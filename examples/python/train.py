@@ -37,6 +37,9 @@ import mpelu
 
 READ_EVERY = 10  # steps between looks at the loss, each of which waits for the device
 
+#: What comes of a checkpoint that another version of this program wrote, or that was changed.
+MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 class Run:
     """A trainer and the folder that its results are written to."""
@@ -192,9 +195,9 @@ def resume_run(given: dict[str, Any], args: argparse.Namespace) -> Run:
     state = load_checkpoint(path)
     try:
         run = _restore(folder, state, given, args)
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        reason = shorten(f"{type(e).__name__}: {e}", 200)
-        raise UserError(f"{path}: does not fit this program: {reason}") from e
+    except MISFITS as error:
+        reason = shorten(f"{type(error).__name__}: {error}", 200)
+        raise UserError(f"{path}: does not fit this program: {reason}") from error
     trainer = run.trainer
     place = f"from epoch {trainer.epoch + 1}, step {trainer.step + 1}"
     print(f"run: {folder}, {'complete' if trainer.finished else place}", flush=True)

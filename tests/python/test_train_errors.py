@@ -53,7 +53,7 @@ def test_bad_option(arguments: list[str], message: str, tmp_path: Path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("name", ["a/b", "/a", "a/", "..", ".", ""])
+@pytest.mark.parametrize("name", ["a/b", "a/", "..", ".", ""])
 def test_a_name_is_no_path(name: str, tmp_path: Path, capsys: pytest.CaptureFixture):
     """--resume without a folder looks for runs right below --runs-dir."""
     status, errors = run_main(capsys, *QUICK, "--runs-dir", tmp_path / "runs", "--name", name)

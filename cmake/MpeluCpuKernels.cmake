@@ -14,8 +14,6 @@ set(MPELU_CPU_CAPABILITIES DEFAULT)
 set(flags_DEFAULT "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   list(APPEND MPELU_CPU_CAPABILITIES AVX2 AVX512)
-  # For processors from before 2013: -O3 takes more than twice as long to compile.
-  set(flags_DEFAULT -O1)
   set(flags_AVX2 -mavx2 -mfma -mf16c)
   set(flags_AVX512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c)
 endif()

@@ -175,8 +175,7 @@ struct Lane {
 
   /// A beta near the largest number, or infinite, counts as one that is smaller by the precision,
   /// and with a beta below the normal numbers x = -inf counts as the lowest number, so that
-  /// beta * lowest is finite. With beta = 0, x = -inf is left
-  /// to make the NaN of 0 * inf.
+  /// beta * lowest is finite. With beta = 0, x = -inf is left to make the NaN of 0 * inf.
   Lane(T alpha, T beta)
       : alpha(alpha), beta(std::clamp(beta, -kLargest, kLargest)), lowest(lowest_for(this->beta)) {}
 

@@ -49,13 +49,6 @@ at::Tensor reduced(const at::Tensor& contributions, const at::Tensor& parameter,
   return sum.reshape_symint(parameter.sym_sizes()).to(parameter.scalar_type());
 }
 
-/// What a running statistic has become, where that is another tensor for its dtype.
-void move_to(const OptionalTensor& running, const OptionalTensor& moved) {
-  if (is_defined(running) && !moved->is_same(*running)) {
-    running->copy_(*moved);
-  }
-}
-
 /// x where it is not positive, else zero. Masking before the exponential keeps its derivative
 /// finite where it is not wanted: 0 * inf would be NaN.
 at::Tensor negative_part(const at::Tensor& x, const at::Tensor& positive) {
@@ -144,8 +137,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
       at::native_batch_norm(x, to_opmath(weight, input), to_opmath(bias, input), moving_mean,
                             moving_var, training, momentum, eps);
   if (training) {
-    move_to(running_mean, moving_mean);
-    move_to(running_var, moving_var);
+    write_back(running_mean, moving_mean);
+    write_back(running_var, moving_var);
   } else {
     mean = moving_mean->clone();
     invstd = at::rsqrt(*moving_var + eps);

@@ -22,4 +22,11 @@ inline OptionalTensor as_optional(const OptionalTensor& tensor) {
   return is_defined(tensor) ? tensor : std::nullopt;
 }
 
+/// Puts into a tensor what has become of it in another one, that it had been converted to.
+inline void write_back(const OptionalTensor& tensor, const OptionalTensor& converted) {
+  if (is_defined(tensor) && !converted->is_same(*tensor)) {
+    tensor->copy_(*converted);
+  }
+}
+
 }  // namespace mpelu

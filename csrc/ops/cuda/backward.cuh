@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include "ops/cuda/arguments.h"
@@ -33,7 +32,7 @@ void launch_sums(const BackwardTensors& tensors, const Plan& plan, const View& v
 template <typename param_t, int K, typename Launch>
 void launch_finish(const AllSums<param_t, K>& all, const Plan& plan, Launch& launch) {
   const int threads = threads_for(plan.sums() / all.fewest_wanted(), 1);
-  const int elements = std::min(kTileThreads / threads, 32);
+  const int elements = results_of_block(threads);
   launch(backward_finish_kernel<param_t, K>, ceil_divide(all.wanted(), elements),
          elements * threads, all, elements);
 }

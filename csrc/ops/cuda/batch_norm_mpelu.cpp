@@ -11,6 +11,8 @@
 #include "ops/cuda/host_arguments.h"
 #include "ops/dense.h"
 
+// The forward has a pass over the input for the statistics and one for the output, the backward one
+// for the sums and one for the gradient of the input.
 namespace mpelu {
 namespace {
 
@@ -55,35 +57,21 @@ Statistics running_statistics(const at::Tensor& input, const at::Tensor& running
   return statistics;
 }
 
-/// A running statistic as a kernel moves it: contiguous, in the dtype of the arithmetic.
-class MovingStatistic {
- public:
-  MovingStatistic(const OptionalTensor& running, at::ScalarType arithmetic)
-      : running_(running),
-        moving_(is_defined(running) ? running->to(arithmetic).contiguous() : at::Tensor()) {}
-
-  void* data() const { return moving_.defined() ? moving_.mutable_data_ptr() : nullptr; }
-
-  /// To where it is kept, if it was moved elsewhere.
-  void write_back() const {
-    if (moving_.defined() && !moving_.is_same(*running_)) {
-      running_->copy_(moving_);
-    }
-  }
-
- private:
-  OptionalTensor running_;
-  at::Tensor moving_;
-};
-
 /// Those of the batch, which is dense, towards which the running ones move.
 Statistics batch_statistics(const at::Tensor& input, const Layout& layout,
                             const OptionalTensor& running_mean, const OptionalTensor& running_var,
                             double momentum, double eps) {
   Statistics statistics(input, layout.channels);
   const auto arithmetic = statistics.mean.scalar_type();
-  const MovingStatistic moving_mean(running_mean, arithmetic);
-  const MovingStatistic moving_var(running_var, arithmetic);
+  const auto as_moved = [&](const OptionalTensor& running) {
+    return is_defined(running) ? OptionalTensor(running->to(arithmetic).contiguous())
+                               : std::nullopt;
+  };
+  const auto data_of = [](const OptionalTensor& moving) {
+    return moving ? moving->mutable_data_ptr() : nullptr;
+  };
+  const auto moving_mean = as_moved(running_mean);
+  const auto moving_var = as_moved(running_var);
   const auto plan =
       cuda::plan_sums(layout, input.element_size(), cuda::are_aligned(input.const_data_ptr()),
                       cuda::kBatchNormColumns);
@@ -95,15 +83,15 @@ Statistics batch_statistics(const at::Tensor& input, const Layout& layout,
       .input = input.const_data_ptr(),
       .momentum = momentum,
       .eps = eps,
-      .running_mean = moving_mean.data(),
-      .running_var = moving_var.data(),
+      .running_mean = data_of(moving_mean),
+      .running_var = data_of(moving_var),
       .mean = statistics.mean.mutable_data_ptr(),
       .invstd = statistics.invstd.mutable_data_ptr(),
       .workspace = workspace.mutable_data_ptr<double>(),
   };
   cuda::launch_on_device_of(input, cuda::batch_statistics, arguments, plan);
-  moving_mean.write_back();
-  moving_var.write_back();
+  write_back(running_mean, moving_mean);
+  write_back(running_var, moving_var);
   return statistics;
 }
 

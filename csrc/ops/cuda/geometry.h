@@ -85,6 +85,9 @@ inline int threads_for(int64_t length, int64_t fewest) {
       std::bit_ceil(static_cast<uint64_t>(std::clamp(length, fewest, int64_t{kTileThreads}))));
 }
 
+/// How many results a block puts together side by side, each by so many threads: up to a warp's.
+inline int results_of_block(int threads) { return std::min(kTileThreads / threads, 32); }
+
 namespace detail {
 
 /// Cuts `length` items, of which a block takes `round` per loop round, `tiles` times side by side;

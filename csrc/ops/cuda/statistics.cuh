@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -229,7 +228,7 @@ void launch_batch_statistics(const BatchStatisticsArguments& arguments, const Pl
   }
   if (output.partial != nullptr) {
     const int threads = threads_for(plan.sums() / layout.channels, 1);
-    const int width = std::min(kTileThreads / threads, 32);
+    const int width = results_of_block(threads);
     launch(statistics_finish_kernel<V>, ceil_divide(layout.channels, width), width * threads,
            output, static_cast<uint32_t>(layout.channels), plan.splits,
            Divider(plan.columns / layout.channels, plan.sums()), static_cast<uint32_t>(width));

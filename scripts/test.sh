@@ -31,8 +31,15 @@ ctest --test-dir "$BUILD" --output-on-failure
 say "a CMake project that uses the installed mpelu"
 test_cmake_consumer
 export MPELU_TEST_BIN=$BUILD/bin
+# Threads that wait for work must not keep another worker's from it.
+export OMP_WAIT_POLICY=passive
+workers=$MAX_JOBS
+if has_gpu; then
+  workers=0 # a GPU may not have the memory of more than one at a time
+fi
+pytest=("$VENV_PYTHON" -m pytest --numprocesses "$workers" --dist worksteal "${EXTRA_ARGS[@]}")
 say "Python tests"
-"$VENV_PYTHON" -m pytest "${EXTRA_ARGS[@]}"
+"${pytest[@]}"
 say "Python tests of the CUDA operators, emulated on the CPU"
 # Those that ARGS chooses may be none of them, which is status 5.
-"$VENV_PYTHON" -m pytest --emulate-cuda "${EXTRA_ARGS[@]}" || [[ $? == 5 && -n $ARGS ]]
+"${pytest[@]}" --emulate-cuda || [[ $? == 5 && -n $ARGS ]]

@@ -55,7 +55,9 @@ def test_optional_arguments_too_many_to_try_leave_a_forward_alone():
 
 
 @pytest.mark.parametrize(
-    "draw", [random.random, lambda: torch.rand(()).item(), numpy.random.rand], ids=str
+    "draw",
+    [random.random, lambda: torch.rand(()).item(), numpy.random.rand],
+    ids=["python", "torch", "numpy"],
 )
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_forward_that_draws_random_numbers_stays_and_none_are_used_up(draw, inside):

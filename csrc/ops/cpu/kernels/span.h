@@ -170,9 +170,7 @@ constexpr int64_t kPageBytes = 4096;
 /// Whether loads would suffer from 4K aliasing: modulo 4096 bytes, the output lies up to a quarter
 /// page after the input, as blocks that malloc returns one after another do where their sizes are
 /// powers of two. By the low bits of the addresses, the processor takes the next load for one of
-/// what it has just stored, and waits. From the last pack to the first it does not. What is
-/// streamed stays in order all the same: there the memory sets the pace, a tenth slower backwards
-/// (Zen 5).
+/// what it has just stored, and waits. From the last pack to the first it does not.
 inline bool has_4k_aliasing(const void* output, const void* input) {
   constexpr uintptr_t kPeriod = kPageBytes;
   const uintptr_t distance =
@@ -187,7 +185,8 @@ bool may_stream(const Run<R>& run, const Rows<R, scalar_t>& output) {
   return run.access.stream && output.before_alignment() == 0;
 }
 
-/// Writes packs_at(i, valid) to the output.
+/// Writes packs_at(i, valid) to the output. What is streamed stays in order: there the memory sets
+/// the pace, a tenth slower backwards (Zen 5).
 template <int R, typename scalar_t, typename PacksAt>
 MPELU_ALWAYS_INLINE inline void write_span(const Run<R>& run, const Rows<R, scalar_t>& output,
                                            bool backwards, const PacksAt& packs_at) {

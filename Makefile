@@ -5,7 +5,7 @@
 # make bench-check   fail if a bar of the CPU kernels falls short (not part of make test)
 # make bench-networks   time a training step of whole networks and count its memory (minutes)
 # make gpu      build for this machine's card with $(PYTHON)'s own torch, run the CUDA tests, the
-#               bars of the CUDA kernels and compute-sanitizer
+#               bars of the CUDA kernels, the networks' training steps and compute-sanitizer
 # make lint     clang-format, ruff and mypy
 # make wheel    write a wheel into dist/
 # make clean    remove what was built (the environments stay: remove .venv* by hand)

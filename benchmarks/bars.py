@@ -17,11 +17,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from cases import LAYERS, Case, Task, backward_task, forward_task, training_task
 from machine import write_results
-from measure import interleaved, keep_memory
+from measure import Time, interleaved, keep_memory
 from peers import (
     ADD,
     BATCH_NORM_RELU,
@@ -70,11 +71,15 @@ class Bar:
     limit: float
     capability: str = "AVX512"
 
-    def measure(self, seconds: float) -> float:
+    def measure(self, seconds: float) -> TimedResult:
         sides = (self.ours, self.theirs)
         times = interleaved([(side.task(), side.case.threads) for side in sides], seconds)
-        ours, theirs = (time.median_s for time in times)
-        return ours / theirs * self.theirs.elements / self.ours.elements
+        return self.result(*times)
+
+    def result(self, ours: Time, theirs: Time) -> TimedResult:
+        """The ratio is of the times for an element: the cases may differ in size."""
+        ratio = ours.median_s / theirs.median_s * self.theirs.elements / self.ours.elements
+        return TimedResult(self.name, ratio, self.limit, ours, theirs)
 
 
 def forward(peer: Peer, case: Case) -> Timed:
@@ -176,28 +181,45 @@ class Result:
     def is_met(self) -> bool:
         return self.ratio <= self.limit
 
+    def row(self) -> dict[str, Any]:
+        """For a file of results."""
+        return {**asdict(self), "is_met": self.is_met}
+
     def __str__(self) -> str:
         verdict = "ok" if self.is_met else "FALLS SHORT"
         return f"{self.name:<42}{self.ratio:8.3f}  at most{self.limit:7.3f}  {verdict}"
 
 
-def measure_bars(capability: str, arguments: argparse.Namespace) -> list[Result]:
+@dataclass(frozen=True)
+class TimedResult(Result):
+    """Keeps the times too: a ratio alone does not tell which side has changed, nor by how much."""
+
+    ours: Time
+    theirs: Time
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> TimedResult:
+        ours, theirs = Time(**row["ours"]), Time(**row["theirs"])
+        return cls(row["name"], row["ratio"], row["limit"], ours, theirs)
+
+
+def measure_bars(capability: str, arguments: argparse.Namespace) -> list[TimedResult]:
     results = []
     for bar in (*activation_bars(), *batch_norm_bars()):
         if bar.capability == capability and arguments.bars in bar.name:
-            results.append(Result(bar.name, bar.measure(arguments.seconds), bar.limit))
+            results.append(bar.measure(arguments.seconds))
             print(results[-1], flush=True)
     return results
 
 
-def measure_in_process_with(capability: str, arguments: argparse.Namespace) -> list[Result]:
+def measure_in_process_with(capability: str, arguments: argparse.Namespace) -> list[TimedResult]:
     options = ("--only", capability, "--seconds", str(arguments.seconds), "--bars", arguments.bars)
     command = [sys.executable, __file__, *options]
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability.lower()}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     lines = done.stdout.splitlines()
     print(*lines[:-1], sep="\n", flush=True)
-    return [Result(**result) for result in json.loads(lines[-1])]
+    return [TimedResult.of_row(row) for row in json.loads(lines[-1])]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -223,7 +245,7 @@ def main() -> int:
     arguments = parse_arguments()
     keep_memory()
     if arguments.only:
-        print(json.dumps([asdict(r) for r in measure_bars(arguments.only, arguments)]))
+        print(json.dumps([result.row() for result in measure_bars(arguments.only, arguments)]))
         return 0
     capability = torch.backends.cpu.get_cpu_capability()
     if capability != "AVX512" and not arguments.any_processor:
@@ -239,7 +261,7 @@ def main() -> int:
         print(f"no bar has {arguments.bars!r} in its name", file=sys.stderr)
         return 2
     if not arguments.bars:
-        rows = [{**asdict(result), "is_met": result.is_met} for result in results]
+        rows = [result.row() for result in results]
         folder = arguments.output or Path("benchmarks/results")
         print("written:", write_results("bars", "cpu", rows, folder))
     short = [result.name for result in results if not result.is_met]

@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from cases import DTYPES, LAYERS, Case, backward_task, forward_task, training_task
@@ -25,7 +26,7 @@ LARGE = (64, 64, 32, 32)
 CPU_SHAPES = (*LAYERS, LARGE)
 GPU_SHAPES = (*CPU_SHAPES, (64, 256, 32, 32), (256, 256, 32, 32))
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def cases(device: str) -> Iterator[Case]:

@@ -12,13 +12,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from atomic_baseline import ATOMIC
-from bars import Bar, Result, Timed, backward, forward, training
+from bars import Bar, Timed, backward, forward, training
 from cases import LAYERS, Case
 from machine import write_results, written_rows
 from measure import interleaved_graphs
@@ -125,18 +125,11 @@ def groups() -> dict[str, list[Bar]]:
     return result
 
 
-def measure(bar: Bar, seconds: float) -> dict[str, object]:
+def measure(bar: Bar, seconds: float) -> dict[str, Any]:
     sides = bar.ours, bar.theirs
-    ours, theirs = interleaved_graphs([side.task for side in sides], seconds)
-    ratio = ours.median_s / theirs.median_s * bar.theirs.elements / bar.ours.elements
-    result = Result(bar.name, ratio, bar.limit)
+    result = bar.result(*interleaved_graphs([side.task for side in sides], seconds))
     print(result, flush=True)
-    return {
-        **asdict(result),
-        "is_met": result.is_met,
-        "ours": asdict(ours),
-        "theirs": asdict(theirs),
-    }
+    return result.row()
 
 
 def go_on_after(bar: Bar, arguments: argparse.Namespace) -> NoReturn:

@@ -3,7 +3,8 @@
     python benchmarks/report.py          # all of them
     python benchmarks/report.py gpu      # that table alone
 
-A bar of the CUDA kernels that is in no file is shown as not measured, and so are the networks.
+A bar that is in no file is shown as not measured, and so are the networks. What the CPU shows and
+what a GPU shows stand beside each other, from the newest file of each.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import cuda_bars
 import networks
@@ -24,8 +26,11 @@ CHART = ROOT / "docs" / "benchmark.png"
 NETWORKS_CHART = ROOT / "docs" / "networks.png"
 RESULTS = ROOT / "benchmarks" / "results"
 
+Row = dict[str, Any]
+Result = dict[str, Any]
+
 #: The case that the README shows: past the caches, one thread.
-SHOWN = {
+SHOWN: Row = {
     "device": "cpu",
     "shape": [64, 64, 32, 32],
     "dtype": "float32",
@@ -33,13 +38,20 @@ SHOWN = {
     "threads": 1,
 }
 
-Row = dict[str, object]
-Result = dict[str, object]
+
+def newest(pattern: str, unlike: str = "") -> Result | None:
+    """The file of the last date that has the one pattern and not the other."""
+    files = set(RESULTS.glob(pattern)).difference(RESULTS.glob(unlike) if unlike else ())
+    file = max(sorted(files), key=lambda path: path.stem[-10:], default=None)
+    return json.loads(file.read_text()) if file else None
 
 
-def newest(pattern: str) -> Result | None:
-    files = sorted(RESULTS.glob(pattern), key=lambda path: path.stem[-10:])
-    return json.loads(files[-1].read_text()) if files else None
+def newest_networks(device: str) -> Result | None:
+    """Of that device by what the file says, whichever folder it was written into."""
+    paths = [path for folder in ("", "gpu/") for path in RESULTS.glob(f"{folder}networks-*.json")]
+    results = [json.loads(path.read_text()) for path in paths]
+    of_device = [result for result in results if result["rows"][0]["device"] == device]
+    return max(of_device, key=lambda result: result["environment"]["date"], default=None)
 
 
 def newest_of(kind: str) -> Result:
@@ -52,6 +64,11 @@ def newest_of(kind: str) -> Result:
 def described(result: Result) -> str:
     facts = result["environment"]
     return f"{facts['device']}, {facts['cpu_capability']}, torch {facts['torch']}, {facts['date']}"
+
+
+def described_gpu(result: Result) -> str:
+    facts = result["environment"]
+    return f"{facts['device']}, torch {facts['torch']}, {facts['date']}"
 
 
 def measured(ratio: float, is_met: bool, digits: int = 2) -> str:
@@ -160,13 +177,9 @@ def machines_table() -> str:
 
 def gpu_table() -> str:
     """The worst of each group of bars."""
-    result = newest("gpu/*.json")
-    head = "No GPU has been measured yet:"
-    if result:
-        facts = result["environment"]
-        head = f"{facts['device']}, torch {facts['torch']}, {facts['date']}:"
+    result = newest("gpu/*.json", unlike="gpu/networks-*.json")
     lines = [
-        head,
+        f"{described_gpu(result)}:" if result else "No GPU has been measured yet:",
         "",
         "| our time on the GPU as a ratio to the reference's | bars | the worst | at most |",
         "|---|---|---|---|",
@@ -193,13 +206,30 @@ def by_depth(result: Result) -> dict[int, list[Row]]:
 
 
 def networks_table() -> str:
-    result = newest("networks-*.json")
-    if result is None:
-        return "Not measured yet: `make bench-networks` does it."
+    """The CPU's table, that of a GPU where there is one, and the bars of both."""
+    on_cpu, on_gpu = newest_networks("cpu"), newest_networks("cuda")
+    lines = ["Not measured yet: `make bench-networks` does it."]
+    if on_cpu:
+        chart = f"![Time and memory of a training step](docs/{NETWORKS_CHART.name})"
+        facts = f"{described(on_cpu)}, {threads(on_cpu['rows'][0])}"
+        lines = [chart, "", *steps_table(facts, on_cpu)]
+    if on_gpu:
+        lines += ["", *steps_table(described_gpu(on_gpu), on_gpu)]
+    lines += ["", "| as a ratio | on the CPU | on the GPU | at most |", "|---|---|---|---|"]
+    for bar in networks.BARS:
+        cells = (bar.name, network_bar(bar, on_cpu), network_bar(bar, on_gpu), f"{bar.limit:.2f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def network_bar(bar: networks.Bar, result: Result | None) -> str:
+    found = bar.result(result["rows"]) if result else None
+    return measured(found.ratio, found.is_met, digits=3) if found else "not measured"
+
+
+def steps_table(facts: str, result: Result) -> list[str]:
     lines = [
-        f"![Time and memory of a training step](docs/{NETWORKS_CHART.name})",
-        "",
-        f"{described(result)}, {processors(result['rows'][0])}; medians.",
+        f"{facts}; medians.",
         "",
         "| depth, batch | | step | x ReLU | peak memory | x ReLU |",
         "|---|---|---|---|---|---|",
@@ -216,16 +246,10 @@ def networks_table() -> str:
                 f"{row['peak_bytes'] / relu['peak_bytes']:.3f}",
             )
             lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| as a ratio | measured | at most |", "|---|---|---|"]
-    for bar in networks.measured_bars(result["rows"]):
-        ratio = measured(bar.ratio, bar.is_met, digits=3)
-        lines.append(f"| {bar.name} | {ratio} | {bar.limit:.2f} |")
-    return "\n".join(lines)
+    return lines
 
 
-def processors(row: Row) -> str:
-    if row["device"] != "cpu":
-        return str(row["device"])
+def threads(row: Row) -> str:
     return "one thread" if row["threads"] == 1 else f"{row['threads']} threads"
 
 
@@ -308,15 +332,21 @@ def write_block(table: str, content: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(WRITERS))
-    tables = parser.parse_args().tables or list(WRITERS)
+    parser.add_argument(
+        "--no-charts", action="store_true", help="the tables alone, which need no matplotlib"
+    )
+    arguments = parser.parse_args()
+    tables = arguments.tables or list(WRITERS)
     if unknown := set(tables) - set(WRITERS):
         parser.error(f"there is no table {', '.join(unknown)}")
     for table in tables:
         write_block(table, WRITERS[table]())
+    if arguments.no_charts:
+        return
     if "speed" in tables:
         draw_chart(newest_of("speed"))
         print(f"written: {CHART}")
-    if "networks" in tables and (result := newest("networks-*.json")):
+    if "networks" in tables and (result := newest_networks("cpu")):
         draw_networks(result)
         print(f"written: {NETWORKS_CHART}")
 

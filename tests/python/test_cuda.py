@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
+from programs import ROOT
 from samples import make_values
-from tolerances import assert_same_bits
+from tolerances import SAME_IN_FLOAT32, assert_same_bits
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 import mpelu.functional as MF
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import atomic_baseline
+from cases import Case
 
 pytestmark = pytest.mark.cuda
 
@@ -66,6 +74,7 @@ def test_forward_is_one_launch_and_backward_at_most_two(shape: tuple[int, ...]) 
     assert len(launches(lambda: ops.elu_backward(grad_output, x, 0.5))) == 1
     for parameters in ((alpha, beta), (alpha[:1], beta[:1]), (alpha,)):
         assert len(launches(lambda p=parameters: ops.mpelu(x, *p))) == 1
+        assert len(launches(lambda p=parameters: ops.mpelu_(x, *p))) == 1
         names = launches(lambda p=parameters: ops.mpelu_backward(grad_output, x, *p))
         assert 1 <= len(names) <= 2, names
 
@@ -123,8 +132,13 @@ def test_graph_capture_replays_the_eager_bits(shape: tuple[int, ...]) -> None:
         grad_output, x, alpha, beta = tensors
         gradients = ops.mpelu_backward(grad_output, x, alpha, beta)
         activated = [ops.mpelu(x, alpha, beta), ops.elu(x, 0.5)]
+        in_place = [ops.mpelu_(x.clone(), alpha, beta), ops.elu_(x.clone(), 0.5)]
+        elu_gradient = ops.elu_backward(grad_output, x, 0.5)
         normalised = ops.batch_norm_mpelu(*batch_norm_arguments(x))
-        return [*gradients, *activated, *normalised, *batch_norm_backward(grad_output, x)]
+        return [
+            *(*gradients, *activated, *in_place, elu_gradient),
+            *(*normalised, *batch_norm_backward(grad_output, x)),
+        ]
 
     expected = run()
     graph = torch.cuda.CUDAGraph()
@@ -136,17 +150,32 @@ def test_graph_capture_replays_the_eager_bits(shape: tuple[int, ...]) -> None:
             assert_same_bits(actual, value)
 
 
+def differentiated(grad_output: Tensor, x: Tensor, alpha: Tensor, beta: Tensor) -> Iterator[Tensor]:
+    """The outputs of the activations and of batch norm, and their gradients, by autograd."""
+    leaves = [tensor.detach().requires_grad_() for tensor in (x, alpha, beta)]
+    mean, variance = torch.zeros_like(alpha), torch.ones_like(alpha)
+    for function, inputs in (
+        (MF.elu, leaves[:1]),
+        (MF.mpelu, leaves),
+        (lambda x, *rest: MF.batch_norm_mpelu(x, mean, variance, *rest, training=True), leaves),
+    ):
+        output = function(*inputs)
+        yield from (output, *torch.autograd.grad(output, inputs, grad_output))
+    yield from (mean, variance)
+
+
 def test_runs_in_the_current_stream() -> None:
-    _, x, alpha, beta = arguments((64, 64, 32, 32))
-    expected = ops.mpelu(x.exp().log(), alpha, beta)
+    tensors = arguments((64, 64, 32, 32))
+    expected = list(differentiated(*(tensor.exp().log() for tensor in tensors)))
     torch.cuda.synchronize()
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(50_000_000)  # what follows in another stream would not wait for it
-        late = x.exp().log()
-        actual = ops.mpelu(late, alpha, beta)
+        torch.cuda._sleep(100_000_000)  # what follows in another stream would not wait for it
+        late = [tensor.exp().log() for tensor in tensors]
+        actual = list(differentiated(*late))
     stream.synchronize()
-    assert_same_bits(actual, expected)
+    for value, wanted in zip(actual, expected, strict=True):
+        assert_same_bits(value, wanted)
 
 
 def test_runs_on_the_device_of_its_input() -> None:
@@ -241,3 +270,18 @@ def test_more_elements_than_an_int_counts(shape: tuple[int, int], dim: int) -> N
     # equal terms round the same way: the sums of float32 are that far from random
     expected = torch.full_like(grad_alpha, -torch.expm1(torch.tensor(-1.0)).item() * count)
     torch.testing.assert_close(grad_alpha, expected, rtol=1e-3, atol=0)
+
+
+def test_the_atomic_baseline_has_the_same_gradients() -> None:
+    """What a bar compares is the time of the same work."""
+    from torch.utils import cpp_extension  # where there is no GPU, the import warns of it
+
+    if cpp_extension.CUDA_HOME is None or not cpp_extension.is_ninja_available():
+        pytest.skip("torch finds no nvcc or no ninja to compile it with")
+    inputs = Case((8, 3, 10, 10), device="cuda").inputs()
+    # Sums so small that the order of their terms is lost in the tolerance.
+    scaled = replace(inputs, grad_output=inputs.grad_output / 64)
+    with torch.no_grad():
+        actual = atomic_baseline.backward(scaled)
+        expected = ops.mpelu_backward(scaled.grad_output, scaled.x, scaled.alpha, scaled.beta)
+    torch.testing.assert_close(actual, expected, **SAME_IN_FLOAT32)

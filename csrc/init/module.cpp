@@ -3,14 +3,14 @@
 #include <vector>
 
 #include <c10/util/StringUtil.h>
+#include <mpelu/init.h>
+#include <mpelu/nn.h>
 #include <torch/nn/init.h>
 #include <torch/nn/modules.h>
 
-#include "init/checks.h"
-#include "mpelu/init.h"
-#include "mpelu/nn.h"
 #include "nn/is_any_of.h"
 #include "nn/learned.h"
+#include "validate.h"
 
 namespace mpelu::init {
 

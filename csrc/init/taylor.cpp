@@ -3,9 +3,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <c10/util/accumulate.h>
+#include <mpelu/init.h>
 
-#include "init/checks.h"
-#include "mpelu/init.h"
+#include "validate.h"
 
 namespace mpelu::init {
 

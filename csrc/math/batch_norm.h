@@ -37,34 +37,36 @@ struct BatchNormSums {
 };
 
 /// Of some elements: how many they are, their mean, and the sum of their squared distances from it.
-template <typename T>
 struct Moments {
-  T count;
-  T mean;
-  T squares;
+  double count;
+  double mean;
+  double squares;
 };
 
 /// Those of count elements, from the sums of their differences to a center and of the squares of
 /// these: about as exact as the sums where the center is one of the elements and these are few. One
 /// that lies far from the others makes the squares large by itself.
-template <typename T>
-MPELU_HOST_DEVICE Moments<T> moments_about(T center, T count, T sum, T squares) {
-  const T offset = sum / count;
-  return {count, center + offset, Real<T>::at_least(squares - sum * offset, T(0))};
+MPELU_HOST_DEVICE Moments moments_about(double center, double count, double sum, double squares) {
+  const double offset = sum / count;
+  return {count, center + offset, Real<double>::at_least(squares - sum * offset, 0.0)};
 }
 
 /// The moments of both: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample
 /// variance".
-template <typename T>
-MPELU_HOST_DEVICE Moments<T> together(const Moments<T>& a, const Moments<T>& b) {
-  if (b.count == T(0)) {
+MPELU_HOST_DEVICE Moments together(const Moments& a, const Moments& b) {
+  if (b.count == 0) {
     return a;
   }
-  const T count = a.count + b.count;
-  const T distance = b.mean - a.mean;
-  const T share = b.count / count;
+  const double count = a.count + b.count;
+  const double distance = b.mean - a.mean;
+  const double share = b.count / count;
   return {count, a.mean + distance * share,
           a.squares + b.squares + distance * distance * (a.count * share)};
+}
+
+/// A running statistic after a batch that has this one.
+MPELU_HOST_DEVICE double moved(double running, double batch, double momentum) {
+  return (1 - momentum) * running + momentum * batch;
 }
 
 // In training the mean is subtracted first: where it is large, x * scale and mean * scale are

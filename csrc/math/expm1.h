@@ -14,9 +14,12 @@ struct ExpConstants<float> {
   static constexpr int kExponentBias = 127;
   // 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits.
   static constexpr float kRound = 12582912.0f;
-  // Below kMin, 2^k is subnormal and e^z is flushed to 0; at kMax, e^z has overflowed.
+  // Below kMin, 2^k is subnormal and e^z is flushed to 0; at kMax, even the product of e^z and the
+  // smallest normal number has overflowed.
   static constexpr float kMin = -88.0f;
-  static constexpr float kMax = 89.5f;
+  static constexpr float kMax = 177.0f;
+  // The largest power of two.
+  static constexpr float kLargestPower = 0x1p127f;
   static constexpr float kLog2E = 1.44269504f;
   static constexpr float kLn2 = 0.693147181f;
   // Its high part has 9 trailing zeros, so that k times it is exact for every k in use.
@@ -37,7 +40,8 @@ struct ExpConstants<double> {
   static constexpr int kExponentBias = 1023;
   static constexpr double kRound = 6755399441055744.0;
   static constexpr double kMin = -709.0;
-  static constexpr double kMax = 710.5;
+  static constexpr double kMax = 1419.0;
+  static constexpr double kLargestPower = 0x1p1023;
   static constexpr double kLog2E = 1.4426950408889634074;
   static constexpr double kLn2 = 6.93147180559945309417e-01;
   static constexpr double kLn2High = 6.93147180369123816490e-01;
@@ -99,6 +103,9 @@ MPELU_HOST_DEVICE V polynomial(V r, V r2, V sum = V(0)) {
   }
 }
 
+/// What is to become of e^z above the largest number.
+enum class Overflow { kInfinity, kUnits };
+
 /// e^z - 1 and e^z.
 template <typename V>
 struct Exponential {
@@ -106,33 +113,46 @@ struct Exponential {
   V exp;
   /// The rounding error of expm1's last addition: -1 where e^z is too large for the 1 to matter.
   V lost;
+  /// Where all three are in units of the largest power of two, for Overflow::kUnits: what they are
+  /// multiplied by may be small.
+  typename Real<V>::Mask is_huge;
 };
 
 /// The exponential of beta * x for x <= 0, correct to about one unit in the last place: expm1 for
-/// all such x (-1 towards z = -inf, +inf above the range, NaN for NaN), exp down to about the
-/// smallest normal number, 0 below. The result for x > 0 is unspecified. The rounding error of the
-/// product is carried along: without it a result near 0 would lose half a unit, and a large one
-/// (beta < 0) as many units as z is large.
+/// all such x (-1 towards z = -inf, NaN for NaN), exp down to about the smallest normal number, 0
+/// below. The result for x > 0 is unspecified. The rounding error of the product is carried along:
+/// without it a result near 0 would lose half a unit, and a large one (beta < 0) as many units as z
+/// is large.
 ///
 /// With z = beta x = k ln 2 + r: expm1(z) = 2^k expm1(r) + (2^k - 1). k is the nearest integer, but
-/// at most the last for which 2^k is finite: just below the overflow r comes to ln 2.
+/// at most the last for which 2^k is finite, in units or not: just below the overflow r comes to
+/// ln 2.
 ///
 /// expm1(r) is the sum of a high part and a tail. Its rounding costs little where the other term is
 /// large or k is 0. Where k is 1 it could be a whole unit of the result, and there the other term
 /// and the high part add up exactly.
-template <typename V, typename RateOfV>
+template <Overflow kOverflow, typename V, typename RateOfV>
 MPELU_HOST_DEVICE Exponential<V> exponential(V x, const RateOfV& rate) {
   using R = Real<V>;
   using T = typename R::Scalar;
   using C = ExpConstants<T>;
-  constexpr T kRound = C::kRound + T(C::kExponentBias);
+  constexpr T kBias(C::kExponentBias);
+  constexpr T kRound = C::kRound + kBias;
+  constexpr bool kHasUnits = kOverflow == Overflow::kUnits;
 
   V error;
   const V z = rate.times(x, error);
-  const V shifted =
-      R::at_most(R::multiply_add(z, V(C::kLog2E), V(kRound)), V(kRound + T(C::kExponentBias)));
+  const V shifted = R::at_most(R::multiply_add(z, V(C::kLog2E), V(kRound)),
+                               V(kRound + (kHasUnits ? 2 * kBias : kBias)));
   const V k = shifted - V(kRound);
-  const V scale = R::template shift_left<C::kMantissaBits>(shifted);  // 2^k
+  typename R::Mask is_huge{};
+  if constexpr (kHasUnits) {
+    is_huge = R::negative(V(kBias - T(1)) - k);
+  }
+  const auto if_huge = [&](V a, V b)
+                           MPELU_ALWAYS_INLINE { return kHasUnits ? R::select(is_huge, a, b) : b; };
+  const V scale =  // 2^k
+      R::template shift_left<C::kMantissaBits>(if_huge(shifted - V(kBias), shifted));
   const V high = R::multiply_add(k, V(-C::kLn2High), z);
   const V low = R::multiply_add(k, V(-C::kLn2Low), error);
   const V r = high + low;
@@ -140,14 +160,14 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const RateOfV& rate) {
   const V r2 = r * r;
   const V tail = R::multiply_add(r2, polynomial<C::kPolynomial>(r, r2), low);
   const V p = high + tail;
-  const V scale_minus_one = scale - V(T(1));
+  const V scale_minus_one = if_huge(scale, scale - V(T(1)));
   const auto k_is_one = R::equal(scale, V(T(2)));
   const V first = R::multiply_add_where(k_is_one, scale, high, scale_minus_one);
   const V rest = R::select(k_is_one, tail, p);
   const V expm1 = R::multiply_add(scale, rest, first);
   const V lost = R::multiply_add(scale, rest, first - expm1);
   return {expm1, R::multiply_add(scale, p, scale),
-          R::select(R::equal(scale_minus_one, scale), V(T(-1)), lost)};
+          R::select(R::equal(scale_minus_one, scale), if_huge(V(T(0)), V(T(-1))), lost), is_huge};
 }
 
 /// The exponential of z <= 0, 0 from about the smallest normal number on: scale * (1 + r + r^2 h),

@@ -56,12 +56,14 @@ MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel) {
     const V y = forward<ParameterRange::kDecaying, kPrecision>(x, channel);
     return R::any(grows) ? R::select(grows, forward<ParameterRange::kGrowing>(x, channel), y) : y;
   } else if constexpr (kRange == ParameterRange::kGrowing) {
-    const auto [m, e, lost] = exponential(x, channel.rate);
+    const auto [m, e, lost, is_huge] = exponential<Overflow::kUnits>(x, channel.rate);
     const V zero(typename R::Scalar(0));
     const auto is_finite = R::equal(channel.alpha - channel.alpha, zero);
     // The zero added is what keeps -0 from an alpha of 0.
     const V rest = R::select(is_finite, R::multiply_add(channel.alpha, lost, zero), zero);
-    return R::select(is_lower, R::multiply_add(channel.alpha, m, rest), x);
+    const V y = R::multiply_add(channel.alpha, m, rest);
+    const V unit(ExpConstants<typename R::Scalar>::kLargestPower);
+    return R::select(is_lower, R::select(is_huge, y * unit, y), x);
   } else {
     // alpha (scale (1 + p) - 1) is rounded once less as alpha scale p + alpha (scale - 1).
     V error;
@@ -107,7 +109,7 @@ MPELU_HOST_DEVICE void exponentials(V x, const Channel<V, RateOfV>& channel, V& 
       e = R::select(grows, growing_e, e);
     }
   } else if constexpr (kRange == ParameterRange::kGrowing) {
-    const auto exponential = math::exponential(x, channel.rate);
+    const auto exponential = math::exponential<Overflow::kInfinity>(x, channel.rate);
     m = exponential.expm1;
     e = exponential.exp;
   } else {

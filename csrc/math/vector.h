@@ -155,6 +155,9 @@ struct UnitRate {
   }
 };
 
+// Another type in each build of this file, as Vectorized itself is.
+inline namespace CPU_CAPABILITY {
+
 /// One channel's parameters as scalars, which are broadcast to vectors or packed into their lanes.
 template <typename T>
 struct Lane {
@@ -204,4 +207,5 @@ struct UnitLane {
   T alpha;
 };
 
+}  // namespace CPU_CAPABILITY
 }  // namespace mpelu::math

@@ -1,10 +1,10 @@
 #include <c10/util/StringUtil.h>
+#include <mpelu/nn.h>
+#include <mpelu/ops.h>
 #include <torch/nn/init.h>
 
-#include "mpelu/nn.h"
-#include "mpelu/ops.h"
-#include "nn/checks.h"
 #include "ops/optional_tensor.h"
+#include "validate.h"
 
 namespace mpelu::nn {
 
@@ -13,15 +13,14 @@ namespace {
 /// The options, checked: the base's constructor makes tensors of them.
 const BatchNormMPELUOptions& checked(const std::string& name,
                                      const BatchNormMPELUOptions& options) {
-  const char* module = name.c_str();
   const int64_t channels = options.num_features();
-  check_positive(module, "num_features", channels);
+  check_positive(name + ": num_features", channels);
   const int64_t count = options.num_parameters().value_or(channels);
-  TORCH_CHECK_VALUE(count == 1 || count == channels, module,
+  TORCH_CHECK_VALUE(count == 1 || count == channels, name,
                     ": num_parameters must be 1 or num_features (", channels, "), got ", count);
-  check_finite(module, "alpha", options.alpha());
+  check_finite(name + ": alpha", options.alpha());
   if (options.beta()) {
-    check_finite(module, "beta", *options.beta());
+    check_finite(name + ": beta", *options.beta());
   }
   return options;
 }

@@ -1,13 +1,14 @@
-#include "mpelu/nn.h"
-#include "mpelu/ops.h"
-#include "nn/checks.h"
+#include <mpelu/nn.h>
+#include <mpelu/ops.h>
+
+#include "validate.h"
 
 namespace mpelu::nn {
 
 ELUOptions::ELUOptions(double alpha) : alpha_(alpha) {}
 
 ELUImpl::ELUImpl(const ELUOptions& options_) : options(options_) {
-  check_finite("ELU", "alpha", options.alpha());
+  check_finite("ELU: alpha", options.alpha());
   TORCH_CHECK_VALUE(!options.inplace() || options.alpha() >= 0,
                     "ELU: alpha must be >= 0 where inplace is true, got ", options.alpha());
 }

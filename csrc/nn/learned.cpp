@@ -1,6 +1,7 @@
+#include <mpelu/nn.h>
+
 #include "nn/learned.h"
 
-#include "mpelu/nn.h"
 #include "nn/is_any_of.h"
 
 namespace mpelu::nn {

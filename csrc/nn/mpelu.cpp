@@ -1,17 +1,17 @@
+#include <mpelu/nn.h>
+#include <mpelu/ops.h>
 #include <torch/nn/init.h>
 
-#include "mpelu/nn.h"
-#include "mpelu/ops.h"
-#include "nn/checks.h"
+#include "validate.h"
 
 namespace mpelu::nn {
 
 MPELUOptions::MPELUOptions(int64_t num_parameters) : num_parameters_(num_parameters) {}
 
 MPELUImpl::MPELUImpl(const MPELUOptions& options_) : options(options_) {
-  check_positive("MPELU", "num_parameters", options.num_parameters());
-  check_finite("MPELU", "alpha", options.alpha());
-  check_finite("MPELU", "beta", options.beta());
+  check_positive("MPELU: num_parameters", options.num_parameters());
+  check_finite("MPELU: alpha", options.alpha());
+  check_finite("MPELU: beta", options.beta());
   MPELUImpl::reset();
 }
 

@@ -1,16 +1,16 @@
+#include <mpelu/nn.h>
+#include <mpelu/ops.h>
 #include <torch/nn/init.h>
 
-#include "mpelu/nn.h"
-#include "mpelu/ops.h"
-#include "nn/checks.h"
+#include "validate.h"
 
 namespace mpelu::nn {
 
 SPELUOptions::SPELUOptions(int64_t num_parameters) : num_parameters_(num_parameters) {}
 
 SPELUImpl::SPELUImpl(const SPELUOptions& options_) : options(options_) {
-  check_positive("SPELU", "num_parameters", options.num_parameters());
-  check_finite("SPELU", "alpha", options.alpha());
+  check_positive("SPELU: num_parameters", options.num_parameters());
+  check_finite("SPELU: alpha", options.alpha());
   SPELUImpl::reset();
 }
 

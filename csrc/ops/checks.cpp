@@ -39,7 +39,7 @@ void check_parameter(const char* op, const at::Tensor& input, const at::Tensor& 
 
 void check_each_channel(const char* op, const at::Tensor& input, const OptionalTensor& parameter,
                         const char* name) {
-  if (is_defined(parameter)) {
+  if (parameter) {
     check_fits(op, input, *parameter, name);
     TORCH_CHECK(parameter->dim() == 1 && parameter->sym_numel() == input.sym_size(1), op,
                 ": expected ", name, " to have one element for each of the ", input.sym_size(1),
@@ -86,7 +86,7 @@ void check_inplace(const char* op, const at::Tensor& input, const at::Tensor& al
                    const OptionalTensor& beta) {
   check_inplace(op, input);
   check_not_written(op, input, alpha, "alpha");
-  if (beta.has_value()) {
+  if (beta) {
     check_not_written(op, input, *beta, "beta");
   }
 }
@@ -104,6 +104,34 @@ int64_t wrapped_dim(const char* op, const at::Tensor& input, int64_t dim) {
   return dim < 0 ? dim + input.dim() : dim;
 }
 
+/// input must be a strided tensor of a supported floating point dtype.
+void check_input(const char* op, const at::Tensor& input, const char* name = "input") {
+  check_defined(op, input, name);
+  TORCH_CHECK(input.layout() == at::kStrided, op, ": expected ", name,
+              " to be a strided tensor, got layout ", input.layout());
+  const auto dtype = input.scalar_type();
+  TORCH_CHECK(dtype == at::kDouble || dtype == at::kFloat || is_half(dtype), op, ": expected ",
+              name, " of dtype Double, Float, BFloat16 or Half, got ", dtype);
+}
+
+/// check_input, and that dim, alpha and beta fit it. Returns dim, wrapped.
+int64_t check_parameters(const char* op, const at::Tensor& input, const at::Tensor& alpha,
+                         const OptionalTensor& beta, int64_t dim) {
+  check_input(op, input);
+  const int64_t channel_dim = wrapped_dim(op, input, dim);
+  check_parameter(op, input, alpha, "alpha", channel_dim);
+  if (beta) {
+    check_parameter(op, input, *beta, "beta", channel_dim);
+  }
+  return channel_dim;
+}
+
+/// ELU's gradient can be told from its output only where alpha >= 0.
+void check_elu_alpha_not_negative(const char* op, double alpha) {
+  TORCH_CHECK(!(alpha < 0), op,
+              ": expected alpha >= 0, for the gradient is computed from the output; got ", alpha);
+}
+
 /// What the forward of a batch norm and its backward have in common.
 void check_batch_norm_parameters(const char* op, const at::Tensor& input,
                                  const OptionalTensor& weight, const OptionalTensor& bias,
@@ -118,56 +146,28 @@ void check_batch_norm_parameters(const char* op, const at::Tensor& input,
 
 }  // namespace
 
-void check_input(const char* op, const at::Tensor& input, const char* name) {
-  check_defined(op, input, name);
-  TORCH_CHECK(input.layout() == at::kStrided, op, ": expected ", name,
-              " to be a strided tensor, got layout ", input.layout());
-  const auto dtype = input.scalar_type();
-  TORCH_CHECK(dtype == at::kDouble || dtype == at::kFloat || is_half(dtype), op, ": expected ",
-              name, " of dtype Double, Float, BFloat16 or Half, got ", dtype);
+void check_elu(const at::Tensor& input) { check_input("elu", input); }
+
+void check_elu_inplace_alpha(double alpha) { check_elu_alpha_not_negative("elu_", alpha); }
+
+void check_elu_inplace(const at::Tensor& input, double alpha) {
+  check_input("elu_", input);
+  check_elu_alpha_not_negative("elu_", alpha);
+  check_inplace("elu_", input);
 }
 
-int64_t check_parameters(const char* op, const at::Tensor& input, const at::Tensor& alpha,
-                         const OptionalTensor& beta, int64_t dim) {
-  check_input(op, input);
-  const int64_t channel_dim = wrapped_dim(op, input, dim);
-  check_parameter(op, input, alpha, "alpha", channel_dim);
-  if (beta.has_value()) {
-    check_parameter(op, input, *beta, "beta", channel_dim);
+void check_elu_backward(const at::Tensor& grad_output, const at::Tensor& input_or_output,
+                        double alpha, bool is_result) {
+  check_input("elu_backward", input_or_output, "input_or_output");
+  check_grad_output("elu_backward", grad_output, input_or_output, "input_or_output");
+  if (is_result) {
+    check_elu_alpha_not_negative("elu_backward", alpha);
   }
-  return channel_dim;
 }
 
-void check_batch_norm(const char* op, const at::Tensor& input, const OptionalTensor& weight,
-                      const OptionalTensor& bias, const OptionalTensor& running_mean,
-                      const OptionalTensor& running_var, const at::Tensor& alpha,
-                      const OptionalTensor& beta, bool training) {
-  check_batch_norm_parameters(op, input, weight, bias, alpha, beta);
-  check_each_channel(op, input, running_mean, "running_mean");
-  check_each_channel(op, input, running_var, "running_var");
-  TORCH_CHECK_VALUE(is_defined(running_mean) == is_defined(running_var), op,
-                    ": expected both running_mean and running_var or neither, got None for ",
-                    is_defined(running_mean) ? "running_var" : "running_mean");
-  TORCH_CHECK(training || is_defined(running_mean), op,
-              ": expected running_mean and running_var where training is False, got None");
-  TORCH_CHECK_VALUE(
-      !training || input.sym_numel() != input.sym_size(1) || input.sym_size(1) == 0, op,
-      ": expected more than 1 value for each channel where training is True, got input with "
-      "shape ",
-      input.sym_sizes());
-}
-
-void check_batch_norm_backward(const char* op, const at::Tensor& grad_output,
-                               const at::Tensor& input, const OptionalTensor& weight,
-                               const OptionalTensor& bias, const at::Tensor& save_mean,
-                               const at::Tensor& save_invstd, const at::Tensor& alpha,
-                               const OptionalTensor& beta) {
-  check_batch_norm_parameters(op, input, weight, bias, alpha, beta);
-  check_defined(op, save_mean, "save_mean");
-  check_defined(op, save_invstd, "save_invstd");
-  check_each_channel(op, input, save_mean, "save_mean");
-  check_each_channel(op, input, save_invstd, "save_invstd");
-  check_grad_output(op, grad_output, input);
+int64_t check_mpelu(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
+                    int64_t dim) {
+  return check_parameters("mpelu", input, alpha, beta, dim);
 }
 
 int64_t check_mpelu_inplace(const at::Tensor& input, const at::Tensor& alpha,
@@ -184,24 +184,37 @@ int64_t check_mpelu_backward(const at::Tensor& grad_output, const at::Tensor& in
   return channel_dim;
 }
 
-void check_elu_alpha_not_negative(const char* op, double alpha) {
-  TORCH_CHECK(!(alpha < 0), op,
-              ": expected alpha >= 0, for the gradient is computed from the output; got ", alpha);
+void check_batch_norm_mpelu(const at::Tensor& input, const OptionalTensor& weight,
+                            const OptionalTensor& bias, const OptionalTensor& running_mean,
+                            const OptionalTensor& running_var, const at::Tensor& alpha,
+                            const OptionalTensor& beta, bool training, double eps) {
+  constexpr const char* op = "batch_norm_mpelu";
+  check_batch_norm_parameters(op, input, weight, bias, alpha, beta);
+  check_each_channel(op, input, running_mean, "running_mean");
+  check_each_channel(op, input, running_var, "running_var");
+  TORCH_CHECK_VALUE(running_mean.has_value() == running_var.has_value(), op,
+                    ": expected both running_mean and running_var or neither, got None for ",
+                    running_mean ? "running_var" : "running_mean");
+  TORCH_CHECK(training || running_mean, op,
+              ": expected running_mean and running_var where training is False, got None");
+  TORCH_CHECK_VALUE(
+      !training || input.sym_numel() != input.sym_size(1) || input.sym_size(1) == 0, op,
+      ": expected more than 1 value for each channel where training is True, got input with "
+      "shape ",
+      input.sym_sizes());
+  TORCH_CHECK_VALUE(!(training ? eps <= 0 : eps < 0), op, ": expected eps ",
+                    training ? "> 0 where training is True" : ">= 0", ", got ", eps);
 }
 
-void check_elu_inplace(const at::Tensor& input, double alpha) {
-  check_input("elu_", input);
-  check_elu_alpha_not_negative("elu_", alpha);
-  check_inplace("elu_", input);
-}
-
-void check_elu_backward(const at::Tensor& grad_output, const at::Tensor& input_or_output,
-                        double alpha, bool is_result) {
-  check_input("elu_backward", input_or_output, "input_or_output");
-  check_grad_output("elu_backward", grad_output, input_or_output, "input_or_output");
-  if (is_result) {
-    check_elu_alpha_not_negative("elu_backward", alpha);
-  }
+void check_batch_norm_mpelu_backward(const at::Tensor& grad_output, const at::Tensor& input,
+                                     const OptionalTensor& weight, const OptionalTensor& bias,
+                                     const at::Tensor& save_mean, const at::Tensor& save_invstd,
+                                     const at::Tensor& alpha, const OptionalTensor& beta) {
+  constexpr const char* op = "batch_norm_mpelu_backward";
+  check_batch_norm_parameters(op, input, weight, bias, alpha, beta);
+  check_each_channel(op, input, save_mean, "save_mean");
+  check_each_channel(op, input, save_invstd, "save_invstd");
+  check_grad_output(op, grad_output, input);
 }
 
 }  // namespace mpelu

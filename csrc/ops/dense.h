@@ -41,4 +41,9 @@ inline Layout channel_layout(const at::Tensor& tensor, int64_t dim) {
   return {tensor.numel() / (channels * inner), channels, inner};
 }
 
+/// The same for parameters of which the largest has `count` elements.
+inline Layout parameter_layout(const at::Tensor& tensor, int64_t count, int64_t dim) {
+  return count == 1 ? shared_layout(tensor) : channel_layout(tensor, dim);
+}
+
 }  // namespace mpelu

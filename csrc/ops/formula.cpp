@@ -16,7 +16,7 @@ at::Tensor to_opmath(const at::Tensor& tensor, const at::Tensor& input) {
 }
 
 OptionalTensor to_opmath(const OptionalTensor& tensor, const at::Tensor& input) {
-  return is_defined(tensor) ? OptionalTensor(to_opmath(*tensor, input)) : std::nullopt;
+  return tensor ? OptionalTensor(to_opmath(*tensor, input)) : std::nullopt;
 }
 
 /// parameter in the dtype of the arithmetic and in a shape that broadcasts along dim of input.
@@ -58,7 +58,7 @@ at::Tensor negative_part(const at::Tensor& x, const at::Tensor& positive) {
 }  // namespace
 
 at::Tensor elu(const at::Tensor& input, double alpha) {
-  check_input("elu", input);
+  check_elu(input);
   const auto x = to_opmath(input, input);
   const auto positive = x > 0;
   const auto m = at::expm1(negative_part(x, positive));
@@ -66,7 +66,7 @@ at::Tensor elu(const at::Tensor& input, double alpha) {
 }
 
 at::Tensor& elu_(at::Tensor& input, double alpha) {
-  check_elu_alpha_not_negative("elu_", alpha);
+  check_elu_inplace_alpha(alpha);
   return input.copy_(elu(input, alpha));
 }
 
@@ -83,7 +83,7 @@ at::Tensor elu_backward(const at::Tensor& grad_output, const at::Tensor& input_o
 
 at::Tensor mpelu(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
                  int64_t dim) {
-  const int64_t channel_dim = check_parameters("mpelu", input, alpha, beta, dim);
+  const int64_t channel_dim = check_mpelu(input, alpha, beta, dim);
   const auto x = to_opmath(input, input);
   const auto positive = x > 0;
   const auto n = negative_part(x, positive);
@@ -115,8 +115,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward(const at::Tensor& 
   const auto slope = a * at::exp(z);
   const auto grad_input = at::where(positive, g, g * (slope * b)).to(input.scalar_type());
   const auto grad_alpha = reduced(below * at::expm1(z), alpha, channel_dim);
-  const auto grad_beta =
-      beta ? reduced(below * slope * n, *beta, channel_dim) : at::empty({0}, alpha.options());
+  const auto grad_beta = beta ? reduced(below * slope * n, *beta, channel_dim) : no_gradient(alpha);
   return {grad_input, grad_alpha, grad_beta};
 }
 
@@ -124,8 +123,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
     const at::Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
     const OptionalTensor& running_mean, const OptionalTensor& running_var, const at::Tensor& alpha,
     const OptionalTensor& beta, bool training, double momentum, double eps) {
-  check_batch_norm("batch_norm_mpelu", input, weight, bias, running_mean, running_var, alpha, beta,
-                   training);
+  check_batch_norm_mpelu(input, weight, bias, running_mean, running_var, alpha, beta, training,
+                         eps);
   const auto x = to_opmath(input, input);
   if (training && input.sym_numel() == 0) {
     const auto mean = at::zeros_symint({input.sym_size(1)}, x.options());
@@ -151,8 +150,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_nor
     const at::Tensor& grad_output, const at::Tensor& input, const OptionalTensor& weight,
     const OptionalTensor& bias, const at::Tensor& save_mean, const at::Tensor& save_invstd,
     const at::Tensor& alpha, const OptionalTensor& beta, bool training, double eps) {
-  check_batch_norm_backward("batch_norm_mpelu_backward", grad_output, input, weight, bias,
-                            save_mean, save_invstd, alpha, beta);
+  check_batch_norm_mpelu_backward(grad_output, input, weight, bias, save_mean, save_invstd, alpha,
+                                  beta);
   const auto x = to_opmath(input, input);
   const auto others = dims_but(x, 1);
   const auto average = [&](const at::Tensor& t) { return t.mean(others, /*keepdim=*/true); };
@@ -170,14 +169,14 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_nor
       mpelu_backward(to_opmath(grad_output, input), normalised, to_opmath(alpha, input),
                      to_opmath(beta, input), /*dim=*/1);
   const auto gradient_of = [&](const OptionalTensor& parameter, const at::Tensor& terms) {
-    return parameter ? reduced(terms, *parameter, 1) : at::empty({0}, alpha.options());
+    return parameter ? reduced(terms, *parameter, 1) : no_gradient(alpha);
   };
   const auto scaled = weight ? grad * for_channels(*weight) : grad;
   const auto grad_input =
       training ? scaled - average(scaled) - standardised * average(scaled * standardised) : scaled;
   return {(grad_input * invstd).to(input.scalar_type()), gradient_of(weight, grad * standardised),
           gradient_of(bias, grad), grad_alpha.to(alpha.scalar_type()),
-          beta ? grad_beta.to(beta->scalar_type()) : at::empty({0}, alpha.options())};
+          beta ? grad_beta.to(beta->scalar_type()) : no_gradient(alpha)};
 }
 
 }  // namespace mpelu::formula

@@ -1,7 +1,8 @@
 #include <cmath>
 #include <unordered_set>
 
-#include "mpelu/optim.h"
+#include <mpelu/optim.h>
+
 #include "nn/learned.h"
 
 namespace mpelu::optim::detail {

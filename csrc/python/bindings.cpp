@@ -1,15 +1,12 @@
 #include <ATen/Version.h>
+#include <mpelu/init.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/version.h>
 
 #include <optional>
-#include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
-
-#include "mpelu/init.h"
 
 namespace py = pybind11;
 
@@ -59,13 +56,5 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "What of libmpelu is not a torch operator: initialisation and build information.";
   def_filler(module, "taylor_normal_", mpelu::init::taylor_normal_);
   def_filler(module, "taylor_uniform_", mpelu::init::taylor_uniform_);
-  module.def(
-      "calculate_fan",
-      torch::wrap_pybind_function([](const std::vector<int64_t>& shape, std::string_view mode) {
-        return mpelu::init::calculate_fan(shape, mpelu::init::parse_fan_mode(mode));
-      }),
-      py::arg("weight_shape"), py::arg("mode") = "fan_in");
-  module.def("taylor_std", torch::wrap_pybind_function(mpelu::init::taylor_std), py::arg("n"),
-             py::arg("alpha"), py::arg("beta"));
   module.def("build_info", &build_info);
 }

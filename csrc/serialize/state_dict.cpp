@@ -1,5 +1,6 @@
 #include <ATen/core/Dict.h>
 #include <c10/util/StringUtil.h>
+#include <mpelu/serialize.h>
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/csrc/jit/serialization/pickler.h>
 
@@ -14,7 +15,6 @@
 #include <string>
 #include <vector>
 
-#include "mpelu/serialize.h"
 #include "serialize/unpickler.h"
 
 namespace mpelu {
@@ -97,7 +97,11 @@ void write_aside(const std::string& path, const Write& write) {
   if (is_there ? !fs::is_regular_file(status) : fs::is_symlink(fs::symlink_status(path, error))) {
     return write(path);
   }
-  const fs::path target = is_there ? fs::canonical(path) : fs::path(path);
+  fs::path target = path;
+  if (is_there) {
+    target = fs::canonical(path, error);
+    TORCH_CHECK(!error, error.message());
+  }
   // A name of its own for each file that is being written, also by this machine's other processes;
   // the first 200 bytes of the file's leave room for the rest.
   static std::atomic<uint64_t> count = 0;

@@ -1,6 +1,4 @@
 # ruff: noqa: N999
-from collections.abc import Sequence
-
 from torch import Generator, Tensor
 
 def taylor_normal_(
@@ -17,6 +15,4 @@ def taylor_uniform_(
     mode: str = "fan_in",
     generator: Generator | None = None,
 ) -> Tensor: ...
-def calculate_fan(weight_shape: Sequence[int], mode: str = "fan_in") -> float: ...
-def taylor_std(n: float, alpha: float, beta: float) -> float: ...
 def build_info() -> dict[str, str | None]: ...

@@ -23,7 +23,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from mpelu._surgery import is_plain
-from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d
+from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU
 
 Layer: TypeAlias = (
     nn.Linear
@@ -43,9 +43,8 @@ _MODULE_SLOPES: dict[type[nn.Module], Callable[[Any], Any]] = {
     ELU: lambda module: module.alpha,
     SPELU: lambda module: module.alpha,
     MPELU: lambda module: module.alpha * module.beta,
-    **dict.fromkeys(
-        (BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d),
-        lambda module: module.alpha if module.beta is None else module.alpha * module.beta,
+    BatchNormMPELU: lambda module: (
+        module.alpha if module.beta is None else module.alpha * module.beta
     ),
     nn.ELU: lambda module: module.alpha,
     nn.PReLU: lambda module: module.weight,
@@ -244,20 +243,25 @@ def graphs(module: nn.Module) -> Iterator[tuple[nn.Module, list[fx.Graph]]]:
     not trace stays whole in the graphs around it, and its own parts are traced by themselves.
     """
     opaque: set[nn.Module] = set()
-    found: list[fx.Graph] | None = None
-    while found is None:
+    found, whole = _traced(module, opaque)
+    yield module, found
+    for part in whole:
+        for root in _run_by_forward(part) if part in opaque else (part,):
+            yield from graphs(root)
+
+
+def _traced(module: nn.Module, opaque: set[nn.Module]) -> tuple[list[fx.Graph], set[nn.Module]]:
+    """A module's graphs, and the modules that are whole in them. Adds to opaque what fails."""
+    while True:
         tracer = _LayerTracer(opaque)
         try:
             found = [tracer.trace(module, defaults or None) for defaults in _left_out(module)]
+            return found, tracer.whole
         except Exception:
-            failed = tracer.failed
-            if failed is None or failed in opaque:
-                found, tracer.whole, failed = [], {module}, module
-            opaque.add(failed)
-    yield module, found
-    for part in tracer.whole:
-        for root in _run_by_forward(part) if part in opaque else (part,):
-            yield from graphs(root)
+            if tracer.failed is None or tracer.failed in opaque:  # it is the module's own forward
+                opaque.add(module)
+                return [], {module}
+            opaque.add(tracer.failed)
 
 
 def _left_out(module: nn.Module) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ Modules are exchanged, under the names that they are registered by; what a model
 between them stays.
 """
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from itertools import chain
@@ -46,12 +47,8 @@ _FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {
 _NORMS = (*_FUSED, *_FUSED.values())
 _LAYERS = get_args(Layer)
 
-# The alpha of the activations that do not learn it.
-_FIXED_ALPHA: dict[type[nn.Module], Callable[[Any], float]] = {
-    ELU: lambda module: module.alpha,
-    nn.ELU: lambda module: module.alpha,
-    nn.ReLU: lambda module: 0.0,
-}
+# The activations that do not learn their alpha, which is 0 for ReLU.
+_FIXED = (ELU, nn.ELU, nn.ReLU)
 
 
 def fuse_batch_norm_(model: nn.Module) -> nn.Module:
@@ -85,6 +82,11 @@ def fuse_batch_norm_(model: nn.Module) -> nn.Module:
     * one of them, or a module that only one of them is in, has hooks;
     * one of them has parametrizations or is a subclass, as :class:`torch.nn.SyncBatchNorm` is.
 
+    timm's ``BatchNormAct2d``, which has its activation inside, becomes a fused module too.
+
+    In the state dict alpha and beta then have the batch norm's name: checkpoints of the model as it
+    was are loaded before it is fused.
+
     Args:
         model: the model; it may be trained on or evaluated afterwards.
 
@@ -96,8 +98,13 @@ def fuse_batch_norm_(model: nn.Module) -> nn.Module:
         >>> model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), mpelu.MPELU(16))
         >>> mpelu.convert.fuse_batch_norm_(model)
     """
+    elsewhere = set(held_elsewhere(model))
+    replacements: dict[nn.Module, nn.Module] = {
+        norm: _fused(norm, norm.act, _first_float(norm, model))
+        for norm in model.modules()
+        if _has_activation(norm) and norm not in elsewhere
+    }
     followers, used_once = _sole_followers(model, modes=(True, False))
-    replacements: dict[nn.Module, nn.Module] = {}
     for norm, activation in followers.items():
         fusable = type(norm) in _FUSED and _can_be_fused(activation)
         if not fusable or not is_plain(norm) or not is_plain(activation):
@@ -219,23 +226,7 @@ def replace_activations_(
     """
     if to not in ("mpelu", "spelu", "elu"):
         raise ValueError(f"to must be 'mpelu', 'spelu' or 'elu', got {to!r}")
-    types = from_ if isinstance(from_, tuple) else (from_,)
-    names = {m: name for name, m in model.named_modules() if name and isinstance(m, types)}
-    if not names:
-        wanted = " or ".join(kind.__name__ for kind in types)
-        raise ValueError(
-            f"no {wanted} module in {type(model).__name__} "
-            "(activations that are called as functions cannot be replaced)"
-        )
-    for module in held_elsewhere(model):
-        if module in names:
-            raise ValueError(
-                f"{names[module]!r} is in an attribute, list, dict or tuple too, where it cannot "
-                "be replaced"
-            )
-    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
-        if is_lazy(tensor):
-            raise ValueError(f"{name!r} is still lazy: run the model once before")
+    names = _replaceable(model, from_ if isinstance(from_, tuple) else (from_,))
     if to == "elu":
         replacements: dict[nn.Module, nn.Module] = {module: ELU(alpha) for module in names}
     else:
@@ -254,6 +245,27 @@ def replace_activations_(
     if taylor_init:
         taylor_init_(model, alpha, beta if to == "mpelu" else 1.0)
     return model
+
+
+def _replaceable(model: nn.Module, types: tuple[type[nn.Module], ...]) -> dict[nn.Module, str]:
+    """The modules of these types, with their names; an error where there is none to replace."""
+    names = {m: name for name, m in model.named_modules() if name and isinstance(m, types)}
+    if not names:
+        wanted = " or ".join(kind.__name__ for kind in types)
+        raise ValueError(
+            f"no {wanted} module in {type(model).__name__} "
+            "(activations that are called as functions cannot be replaced)"
+        )
+    for module in held_elsewhere(model):
+        if module in names:
+            raise ValueError(
+                f"{names[module]!r} is in an attribute, list, dict or tuple too, where it cannot "
+                "be replaced"
+            )
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if is_lazy(tensor):
+            raise ValueError(f"{name!r} is still lazy: run the model once before")
+    return names
 
 
 def _sole_followers(
@@ -284,9 +296,20 @@ def _sole_followers(
     return sole, used_once
 
 
+def _has_activation(norm: Any) -> bool:
+    """Whether this is timm's batch norm, with one of the activations that can be fused inside."""
+    kind = getattr(sys.modules.get("timm.layers"), "BatchNormAct2d", None)
+    return (
+        type(norm) is kind
+        and _can_be_fused(norm.act)
+        and type(norm.drop) is nn.Identity
+        and all(map(is_plain, norm.modules()))
+    )
+
+
 def _can_be_fused(activation: Any) -> bool:
     learned_by_channel = type(activation) in (MPELU, SPELU) and activation.dim == 1
-    return learned_by_channel or type(activation) in _FIXED_ALPHA
+    return learned_by_channel or type(activation) in _FIXED
 
 
 def _first_float(*modules: nn.Module) -> Tensor:
@@ -300,10 +323,11 @@ def _fused(norm: Any, activation: Any, like: Tensor) -> nn.Module:
         initial, count = activation.initial, activation.num_parameters
         alpha, beta = activation.alpha, activation._parameters.get("beta")
     else:
-        initial, count = {"alpha": _FIXED_ALPHA[type(activation)](activation)}, 1
+        initial, count = {"alpha": getattr(activation, "alpha", 0.0)}, 1
         value = torch.full((1,), initial["alpha"], device=like.device, dtype=like.dtype)
         alpha, beta = Parameter(value, requires_grad=False), None
-    fused = _FUSED[type(norm)](
+    kind = next(fused for kind, fused in _FUSED.items() if isinstance(norm, kind))
+    fused = kind(
         norm.num_features,
         alpha=initial["alpha"],
         beta=initial.get("beta"),

@@ -71,6 +71,7 @@ MODELS = {
     "resnet18": Sample(torchvision.models.resnet18, 40, 9, 0),
     "resnet50": Sample(torchvision.models.resnet50, 40, 33, 0),
     "timm": Sample(lambda: timm.create_model("test_resnet"), 40, 8, 0),
+    "timm, activations in the norms": Sample(lambda: timm.create_model("test_byobnet"), 40, 6, 0),
     "mpelu": Sample(lambda: _unfused("mpelu"), 16, 14, 1),
     "spelu": Sample(lambda: _unfused("spelu"), 16, 14, 1),
     "elu": Sample(lambda: _unfused("elu"), 16, 14, 1),

@@ -362,6 +362,16 @@ def test_a_batch_of_one_value_for_each_channel_is_a_value_error(device: torch.de
         ops.batch_norm_mpelu(**arguments)
 
 
+@pytest.mark.parametrize("training, eps", [(True, 0.0), (True, -1.0), (False, -1e-5)])
+def test_an_eps_that_torchs_batch_norm_refuses_is_a_value_error(
+    device: torch.device, training: bool, eps: float
+) -> None:
+    statistics = {"running_mean": ones(3), "running_var": ones(3)}
+    arguments = batch_norm_arguments(device, training=training, eps=eps, **statistics)
+    with pytest.raises(ValueError, match=rf"batch_norm_mpelu: expected eps .* got {eps:g}"):
+        ops.batch_norm_mpelu(**arguments)
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("missing", ["running_mean", "running_var"])
 def test_one_running_statistic_without_the_other_is_a_value_error(

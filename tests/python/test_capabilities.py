@@ -24,6 +24,7 @@ def test_kernels_of_a_smaller_instruction_set(capability: str) -> None:
     activations = "(contiguous or not_finite or sign) and (float32 or bfloat16)"
     batch_norm = "those_of_the_pair or narrow or survive or past_the_end"
     selection = f"cpu and not large and ({activations} or {batch_norm})"
+    selection += " or numbers_of_threads and (few or volumes) and channel"
     if capability == "AVX2":  # it alone streams stores of half a line
         selection += " or cpu and equals_its_parts and float32 and (channels or lines)"
     program = (
@@ -31,7 +32,7 @@ def test_kernels_of_a_smaller_instruction_set(capability: str) -> None:
         f"assert torch.backends.cpu.get_cpu_capability() == {capability!r};"
         "sys.exit(pytest.main(sys.argv[1:]))"
     )
-    names = ("elu", "mpelu", "batch_norm_mpelu", "large")
+    names = ("elu", "mpelu", "batch_norm_mpelu", "large", "determinism")
     files = [str(HERE / f"test_{name}.py") for name in names]
     result = subprocess.run(
         [sys.executable, "-c", program, "-q", "-p", "no:cacheprovider", "-k", selection, *files],

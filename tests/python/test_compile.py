@@ -11,6 +11,8 @@ from samples import make_values
 from tolerances import SAME_IN_FLOAT32, assert_same_bits
 from torch import Tensor
 
+import mpelu
+
 ops = torch.ops.mpelu
 OPS = ("elu", "elu_", "elu_backward", "mpelu", "mpelu_", "mpelu_backward")
 
@@ -147,13 +149,14 @@ def test_compile_under_autocast(device: torch.device) -> None:
     assert arguments[1].grad.dtype == torch.float32
 
 
-def test_compiled_autograd(device: torch.device) -> None:
-    function = FUNCTIONS["mpelu"]
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_compiled_autograd(device: torch.device, name: str) -> None:
+    function = FUNCTIONS[name]
 
     def gradients() -> tuple[Tensor, ...]:
         leaves = tensors(device)
         function(*leaves).square().sum().backward()
-        return tuple(leaf.grad for leaf in leaves)
+        return tuple(leaf.grad for leaf in leaves if leaf.grad is not None)
 
     expected = gradients()
     with torch._dynamo.compiled_autograd._enable(
@@ -167,11 +170,12 @@ class Network(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer = torch.nn.Conv1d(3, 3, 1)
+        self.norm = mpelu.BatchNormMPELU1d(3)
         self.alpha = torch.nn.Parameter(torch.tensor([0.5, -1.5, 2.0]))
         self.beta = torch.nn.Parameter(torch.tensor([1.5, 0.5, 0.25]))
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.elu(ops.mpelu(self.layer(x), self.alpha, self.beta), 0.5)
+        return ops.elu(ops.mpelu(self.norm(self.layer(x)), self.alpha, self.beta), 0.5)
 
 
 def export(network: Network, x: Tensor) -> torch.export.ExportedProgram:
@@ -179,11 +183,13 @@ def export(network: Network, x: Tensor) -> torch.export.ExportedProgram:
     return torch.export.export(network, (x,), dynamic_shapes=({0: batch},))
 
 
-def test_export(device: torch.device, tmp_path: Path) -> None:
-    network = Network().to(device)
+@pytest.mark.parametrize("training", [True, False])
+def test_export(device: torch.device, tmp_path: Path, training: bool) -> None:
+    network = Network().to(device).train(training)
     program = export(network, make_values((4, 3, 5), torch.float32).to(device))
     targets = {str(node.target) for node in program.graph.nodes}
-    assert {"mpelu.mpelu.default", "mpelu.elu.default"} <= targets
+    names = {f"mpelu.{name}.default" for name in ("mpelu", "elu", "batch_norm_mpelu")}
+    assert names <= targets
     torch.export.save(program, tmp_path / "network.pt2")
     loaded = torch.export.load(tmp_path / "network.pt2").module()
     x = make_values((9, 3, 5), torch.float32).to(device)
@@ -192,7 +198,7 @@ def test_export(device: torch.device, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ahead_of_time_inductor(device: torch.device, tmp_path: Path) -> None:
-    network = Network().to(device)
+    network = Network().to(device).eval()
     with torch.no_grad():
         program = export(network, make_values((4, 3, 5), torch.float32).to(device))
         package = torch._inductor.aoti_compile_and_package(

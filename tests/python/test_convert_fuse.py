@@ -21,6 +21,7 @@ from convert_samples import (
     unfused,
 )
 from init_statistics import assert_slope
+from timm.layers import BatchNormAct2d
 from tolerances import SAME_MODEL_FUSED, assert_same_outputs
 from torch import nn
 
@@ -48,7 +49,9 @@ def test_fusing_keeps_outputs_in_evaluation_and_in_training_and_the_statistics(n
             assert_same_outputs(fused(input), model(input), SAME_MODEL_FUSED)
 
 
-@pytest.mark.parametrize("name", ["timm", "mpelu", "spelu", "elu"])
+@pytest.mark.parametrize(
+    "name", ["timm", "timm, activations in the norms", "mpelu", "spelu", "elu"]
+)
 def test_fusing_keeps_every_gradient_and_a_training_step_works(name):
     model = randomise(MODELS[name].make()).double()
     fused = convert.fuse_batch_norm_(copy.deepcopy(model))
@@ -88,6 +91,17 @@ def test_every_batch_norm_fuses_with_every_activation(dim, activation):
     assert type(model[0]) is FUSED[dim - 1]
     assert type(model[1]) is nn.Identity
     assert_same_outputs(model(input), expected, SAME_MODEL_FUSED)
+
+
+def test_timms_norm_with_an_activation_inside_stays_where_more_than_that_is_inside():
+    of_silu = BatchNormAct2d(4, act_layer=nn.SiLU)
+    dropping = BatchNormAct2d(4, drop_layer=nn.Dropout)
+    hooked, held = BatchNormAct2d(4), BatchNormAct2d(4)
+    hooked.act.register_forward_hook(lambda *_: None)
+    model = nn.Sequential(of_silu, dropping, hooked, held)
+    model.kept = [held]
+    convert.fuse_batch_norm_(model)
+    assert count(model, BatchNormAct2d) == 4
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from samples import DTYPES, LAYOUTS, make_values
 from tolerances import assert_same_bits
 from torch import Tensor
+
+from mpelu import _library
 
 ops = torch.ops.mpelu
 
@@ -43,7 +46,7 @@ def make_arguments(case: str, dtype: torch.dtype, shared: bool, device: torch.de
         arrange(make_values(shape, dtype, seed=1).to(device)),
         arrange(make_values(shape, dtype).to(device)),
         torch.linspace(0.25, 1.5, size, device=device).to(dtype),
-        torch.linspace(1.5, 0.25, size, device=device).to(dtype),
+        torch.linspace(1.5, -0.25, size, device=device).to(dtype),  # the last ones grow
         dim,
     )
 
@@ -65,6 +68,12 @@ def test_runs_are_equal(device: torch.device, case: str, shared: bool) -> None:
         for _ in range(2):
             for again, expected in zip(results(arguments), first, strict=True):
                 assert_same_bits(again, expected, f"{case}, {dtype}")
+
+
+def test_the_kernels_are_compiled_for_several_threads() -> None:
+    # Without OpenMP at::parallel_for runs all of its work on the calling thread.
+    library = Path(_library._LIBRARY).read_bytes()
+    assert b"GOMP_parallel" in library or b"__kmpc_fork_call" in library
 
 
 @by_case

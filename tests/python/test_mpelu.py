@@ -22,6 +22,7 @@ from samples import (
     special_values,
 )
 from tolerances import (
+    FORWARD_ULPS,
     SAME_IN_FLOAT32,
     assert_gradients_close,
     assert_same_bits,
@@ -103,6 +104,47 @@ def test_values_where_the_terms_of_expm1_cancel(
     # 2^k expm1(r) + (2^k - 1) for the first k above 0, where the first term is below 0: z near 0.4.
     x = torch.linspace(0.34 / beta, 0.5 / beta, 20_001, device=device)
     check_float32_values(x, alpha, beta)
+
+
+@pytest.mark.parametrize("alpha", [0.25, -0.5, 0.03, 1.0, 1.9, 1e-20])
+def test_values_up_to_their_own_overflow(device: torch.device, alpha: float) -> None:
+    # Where |alpha| < 1, e^z overflows before alpha e^z does.
+    end = math.log(torch.finfo(torch.float32).max) - math.log(abs(alpha))
+    x = torch.linspace(-end - 0.5, -86, 5_001, device=device)
+    check_float32_values(x, alpha, -1.0)
+
+
+def exact_values(x: torch.Tensor, alpha: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
+    negative = torch.where(x > 0, 0, x).double()
+    return torch.where(
+        x > 0, x.double(), alpha.double() * torch.expm1(beta.double() * negative)
+    ).cpu()
+
+
+def distance_of_numbers(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    info = torch.finfo(dtype)
+    return info.eps * 2.0 ** values.abs().clamp(info.tiny, info.max).log2().floor()
+
+
+PAIRS = ((1.0, 1.0), (0.25, 1.0), (1.7, 0.83), (-0.6, 2.0), (0.25, -1.0), (0.03, -1.0), (1.3, -0.7))
+
+
+@pytest.mark.parametrize("alpha, beta", PAIRS)
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF_DTYPES], ids=str)
+def test_every_exponent_and_every_number_of_half_types(
+    device: torch.device, dtype: torch.dtype, alpha: float, beta: float
+) -> None:
+    if dtype == torch.float32:  # numbers below zero, evenly over their bits
+        x = torch.arange(-(2**31), 0, 9973).to(torch.int32).view(dtype).to(device)
+    else:
+        x = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype).to(device)
+    parameters = [torch.tensor(value, dtype=dtype, device=device) for value in (alpha, beta)]
+    exact = exact_values(x, *parameters)
+    actual, rounded = ops.mpelu(x, *parameters).cpu(), exact.to(dtype)
+    assert torch.equal(actual.isnan(), rounded.isnan())
+    assert torch.equal(actual[rounded.isinf()], rounded[rounded.isinf()])
+    error = (actual.double() - exact).abs() / distance_of_numbers(exact, dtype)
+    assert (error[rounded.isfinite()] <= FORWARD_ULPS[dtype]).all()
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

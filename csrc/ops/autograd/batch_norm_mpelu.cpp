@@ -4,26 +4,35 @@
 
 #include "ops/autograd/transforms.h"
 #include "ops/formula.h"
+#include "ops/optional_tensor.h"
 
 namespace mpelu {
 namespace {
 
 using torch::autograd::AutogradContext;
+using torch::autograd::compute_requires_grad;
 using torch::autograd::variable_list;
 using Outputs = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
-/// Saves the input, of all tensors of its size; the rest has an element for each channel.
+/// What a batch norm puts out beside its output.
+struct Statistics {
+  at::Tensor mean;
+  at::Tensor invstd;
+};
+
+/// Saves the input, of all tensors of its size; the rest has an element for each channel. The
+/// statistics do not go through autograd: compiled autograd refuses functions that mark an output
+/// as non-differentiable.
 class BatchNormMpeluFunction : public torch::autograd::Function<BatchNormMpeluFunction> {
  public:
   static constexpr bool is_traceable = true;
 
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& input,
-                               const OptionalTensor& weight, const OptionalTensor& bias,
-                               const OptionalTensor& running_mean,
-                               const OptionalTensor& running_var, const at::Tensor& alpha,
-                               const OptionalTensor& beta, bool training, double momentum,
-                               double eps) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input,
+                            const OptionalTensor& weight, const OptionalTensor& bias,
+                            const OptionalTensor& running_mean, const OptionalTensor& running_var,
+                            const at::Tensor& alpha, const OptionalTensor& beta, bool training,
+                            double momentum, double eps, Statistics* statistics) {
     const at::AutoDispatchBelowAutograd guard;
     const auto [output, save_mean, save_invstd] = batch_norm_mpelu(
         input, weight, bias, running_mean, running_var, alpha, beta, training, momentum, eps);
@@ -31,8 +40,8 @@ class BatchNormMpeluFunction : public torch::autograd::Function<BatchNormMpeluFu
                             save_mean, save_invstd, alpha, beta.value_or(at::Tensor())});
     ctx->saved_data["training"] = training;
     ctx->saved_data["eps"] = eps;
-    ctx->mark_non_differentiable({save_mean, save_invstd});
-    return {output, save_mean, save_invstd};
+    *statistics = {save_mean, save_invstd};
+    return output;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grad_outputs) {
@@ -54,6 +63,7 @@ class BatchNormMpeluFunction : public torch::autograd::Function<BatchNormMpeluFu
             beta ? grad_beta : none,
             none,
             none,
+            none,
             none};
   }
 };
@@ -63,17 +73,19 @@ Outputs batch_norm_mpelu_autograd(const at::Tensor& input, const OptionalTensor&
                                   const OptionalTensor& running_var, const at::Tensor& alpha,
                                   const OptionalTensor& beta, bool training, double momentum,
                                   double eps) {
-  TORCH_CHECK(!training || !requires_grad(running_mean, running_var),
+  TORCH_CHECK(!training || !compute_requires_grad(running_mean, running_var),
               "batch_norm_mpelu: expected running_mean and running_var, which are written where "
               "training is True, not to require grad");
   if (is_transformed(input, weight, bias, alpha, beta)) {
     return formula::batch_norm_mpelu(input, weight, bias, running_mean, running_var, alpha, beta,
                                      training, momentum, eps);
   }
-  if (requires_grad(input, weight, bias, alpha, beta)) {
-    const auto outputs = BatchNormMpeluFunction::apply(
-        input, weight, bias, running_mean, running_var, alpha, beta, training, momentum, eps);
-    return {outputs[0], outputs[1], outputs[2]};
+  if (compute_requires_grad(input, weight, bias, alpha, beta)) {
+    Statistics statistics;
+    const auto output =
+        BatchNormMpeluFunction::apply(input, weight, bias, running_mean, running_var, alpha, beta,
+                                      training, momentum, eps, &statistics);
+    return {output, statistics.mean, statistics.invstd};
   }
   const at::AutoDispatchBelowAutograd guard;
   return batch_norm_mpelu(input, weight, bias, running_mean, running_var, alpha, beta, training,
@@ -92,7 +104,7 @@ Outputs batch_norm_mpelu_adinplaceorview(const at::Tensor& input, const Optional
                             momentum, eps);
   }();
   for (const auto* running : {&running_mean, &running_var}) {
-    if (training && is_defined(*running)) {
+    if (training && running->has_value()) {
       torch::autograd::impl::bump_version(**running);
     }
   }
@@ -104,7 +116,7 @@ Gradients batch_norm_mpelu_backward_autograd(
     const OptionalTensor& bias, const at::Tensor& save_mean, const at::Tensor& save_invstd,
     const at::Tensor& alpha, const OptionalTensor& beta, bool training, double eps) {
   if (is_transformed(grad_output, input, weight, bias, alpha, beta) ||
-      requires_grad(grad_output, input, weight, bias, alpha, beta)) {
+      compute_requires_grad(grad_output, input, weight, bias, alpha, beta)) {
     return formula::batch_norm_mpelu_backward(grad_output, input, weight, bias, save_mean,
                                               save_invstd, alpha, beta, training, eps);
   }

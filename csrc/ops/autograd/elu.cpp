@@ -12,9 +12,12 @@ namespace mpelu {
 namespace {
 
 using torch::autograd::AutogradContext;
+using torch::autograd::compute_requires_grad;
 using torch::autograd::variable_list;
 
-/// ELU, in place or not. What is saved for the backward is the input, or in place the output.
+/// ELU, in place or not. What is saved for the backward is the input, or in place the output. That
+/// is another tensor of the input's memory and version, whose history the input is then given:
+/// compiled autograd refuses functions that mark an input as written.
 template <bool kInplace>
 class EluFunction : public torch::autograd::Function<EluFunction<kInplace>> {
  public:
@@ -25,9 +28,11 @@ class EluFunction : public torch::autograd::Function<EluFunction<kInplace>> {
     if constexpr (kInplace) {
       const at::AutoDispatchBelowAutograd guard;
       elu_(input, alpha);
-      ctx->mark_dirty({input});
-      ctx->save_for_backward({input});
-      return input;
+      const at::Tensor output = input.tensor_data();
+      torch::autograd::impl::set_version_counter(output,
+                                                 torch::autograd::impl::version_counter(input));
+      ctx->save_for_backward({output});
+      return output;
     } else {
       const at::AutoDispatchBelowADInplaceOrView guard;
       ctx->save_for_backward({input});
@@ -46,7 +51,7 @@ at::Tensor elu_autograd(const at::Tensor& input, double alpha) {
   if (is_transformed(input)) {
     return formula::elu(input, alpha);
   }
-  if (requires_grad(input)) {
+  if (compute_requires_grad(input)) {
     return EluFunction</*kInplace=*/false>::apply(input, alpha);
   }
   const at::AutoDispatchBelowADInplaceOrView guard;
@@ -57,14 +62,15 @@ at::Tensor& elu_autograd_(at::Tensor& input, double alpha) {
   if (is_transformed(input)) {
     return formula::elu_(input, alpha);
   }
-  if (requires_grad(input)) {
+  if (compute_requires_grad(input)) {
     torch::autograd::check_inplace(input, /*requires_grad=*/true);  // while nothing is written yet
     if (input.is_view()) {
       // Its history is that of its base, this function among it: saved here it would keep itself.
       check_elu_inplace(input, alpha);
       return input.copy_(elu(input.clone(), alpha));
     }
-    EluFunction</*kInplace=*/true>::apply(input, alpha);
+    const auto output = EluFunction</*kInplace=*/true>::apply(input, alpha);
+    torch::autograd::impl::rebase_history(input, torch::autograd::impl::gradient_edge(output));
     return input;
   }
   const at::AutoDispatchBelowAutograd guard;
@@ -82,7 +88,8 @@ at::Tensor& elu_adinplaceorview_(at::Tensor& input, double alpha) {
 
 at::Tensor elu_backward_autograd(const at::Tensor& grad_output, const at::Tensor& input_or_output,
                                  double alpha, bool is_result) {
-  if (is_transformed(grad_output, input_or_output) || requires_grad(grad_output, input_or_output)) {
+  if (is_transformed(grad_output, input_or_output) ||
+      compute_requires_grad(grad_output, input_or_output)) {
     return formula::elu_backward(grad_output, input_or_output, alpha, is_result);
   }
   const at::AutoDispatchBelowADInplaceOrView guard;

@@ -4,11 +4,13 @@
 
 #include "ops/autograd/transforms.h"
 #include "ops/formula.h"
+#include "ops/optional_tensor.h"
 
 namespace mpelu {
 namespace {
 
 using torch::autograd::AutogradContext;
+using torch::autograd::compute_requires_grad;
 using torch::autograd::variable_list;
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
 
@@ -39,7 +41,7 @@ at::Tensor mpelu_autograd(const at::Tensor& input, const at::Tensor& alpha,
   if (is_transformed(input, alpha, beta)) {
     return formula::mpelu(input, alpha, beta, dim);
   }
-  if (requires_grad(input, alpha, beta)) {
+  if (compute_requires_grad(input, alpha, beta)) {
     return MpeluFunction::apply(input, alpha, beta, dim);
   }
   const at::AutoDispatchBelowADInplaceOrView guard;
@@ -49,7 +51,7 @@ at::Tensor mpelu_autograd(const at::Tensor& input, const at::Tensor& alpha,
 at::Tensor& mpelu_autograd_(at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
                             int64_t dim) {
   TORCH_CHECK(
-      !requires_grad(input, alpha, beta),
+      !compute_requires_grad(input, alpha, beta),
       "mpelu_: input, alpha or beta requires grad, but the gradient of MPELU cannot be told "
       "from its output; use mpelu() or torch.no_grad()");
   if (is_transformed(input, alpha, beta)) {
@@ -73,7 +75,7 @@ Gradients mpelu_backward_autograd(const at::Tensor& grad_output, const at::Tenso
                                   const at::Tensor& alpha, const OptionalTensor& beta,
                                   int64_t dim) {
   if (is_transformed(grad_output, input, alpha, beta) ||
-      requires_grad(grad_output, input, alpha, beta)) {
+      compute_requires_grad(grad_output, input, alpha, beta)) {
     return formula::mpelu_backward(grad_output, input, alpha, beta, dim);
   }
   const at::AutoDispatchBelowADInplaceOrView guard;

@@ -1,11 +1,11 @@
 #include <ATen/OpMathType.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <cmath>
 #include <vector>
 
+#include "math/batch_norm.h"
 #include "ops/cpu/channels.h"
 #include "ops/cpu/kernels/stubs.h"
 #include "ops/dense.h"
@@ -40,10 +40,10 @@ cpu::BatchNormParameters make_parameters(std::vector<double>& mean, std::vector<
           cpu::parameter(beta, 1)};
 }
 
-/// running = (1 - momentum) * running + momentum * scale * batch.
+/// Moves a running statistic towards scale * batch.
 void move_towards(const OptionalTensor& running, const std::vector<double>& batch, double momentum,
                   double scale = 1) {
-  if (!is_defined(running)) {
+  if (!running) {
     return;
   }
   AT_DISPATCH_FLOATING_TYPES_AND2(
@@ -51,8 +51,8 @@ void move_towards(const OptionalTensor& running, const std::vector<double>& batc
         auto numbers = running->accessor<scalar_t, 1>();
         for (size_t i = 0; i < batch.size(); ++i) {
           auto& number = numbers[static_cast<int64_t>(i)];
-          number = static_cast<scalar_t>((1 - momentum) * static_cast<double>(number) +
-                                         momentum * scale * batch[i]);
+          number = static_cast<scalar_t>(
+              math::moved(static_cast<double>(number), scale * batch[i], momentum));
         }
       });
 }
@@ -61,8 +61,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_cpu(
     const at::Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
     const OptionalTensor& running_mean, const OptionalTensor& running_var, const at::Tensor& alpha,
     const OptionalTensor& beta, bool training, double momentum, double eps) {
-  check_batch_norm("batch_norm_mpelu", input, weight, bias, running_mean, running_var, alpha, beta,
-                   training);
+  check_batch_norm_mpelu(input, weight, bias, running_mean, running_var, alpha, beta, training,
+                         eps);
   const auto x = dense(input);
   auto output = at::empty_like(x);
   const int64_t channels = x.size(1);
@@ -92,8 +92,8 @@ batch_norm_mpelu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& i
                               const at::Tensor& save_mean, const at::Tensor& save_invstd,
                               const at::Tensor& alpha, const OptionalTensor& beta, bool training,
                               double /*eps*/) {
-  check_batch_norm_backward("batch_norm_mpelu_backward", grad_output, input, weight, bias,
-                            save_mean, save_invstd, alpha, beta);
+  check_batch_norm_mpelu_backward(grad_output, input, weight, bias, save_mean, save_invstd, alpha,
+                                  beta);
   const auto x = dense(input);
   const auto g = dense_as(grad_output, x);
   auto grad_input = at::empty_like(x);
@@ -111,8 +111,7 @@ batch_norm_mpelu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& i
         channel_layout(x, 1));
   }
   const auto gradient_of = [&](const OptionalTensor& parameter, const std::vector<double>& shares) {
-    return is_defined(parameter) ? cpu::gradient(*parameter, shares)
-                                 : at::empty({0}, alpha.options());
+    return parameter ? cpu::gradient(*parameter, shares) : no_gradient(alpha);
   };
   return {grad_input, gradient_of(weight, weight_shares), gradient_of(bias, bias_shares),
           gradient_of(alpha, alpha_shares), gradient_of(beta, beta_shares)};

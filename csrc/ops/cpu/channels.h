@@ -17,7 +17,7 @@ namespace mpelu::cpu {
 
 /// A parameter that may be left out: the same number for every channel then.
 inline Parameter parameter(const OptionalTensor& tensor, double value) {
-  return is_defined(tensor) ? Parameter(*tensor) : Parameter(value);
+  return tensor ? Parameter(*tensor) : Parameter(value);
 }
 
 /// Each channel's number, in a tensor of its own.

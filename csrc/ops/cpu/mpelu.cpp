@@ -1,6 +1,6 @@
-#include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "ops/cpu/channels.h"
@@ -17,23 +17,22 @@ DEFINE_DISPATCH(mpelu_backward_stub);
 namespace mpelu {
 namespace {
 
-Layout layout_for(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
-                  int64_t dim) {
-  const bool shared = alpha.numel() == 1 && (!beta || beta->numel() == 1);
-  return shared ? shared_layout(input) : channel_layout(input, dim);
+/// The number of channels that alpha and beta tell apart.
+int64_t count_of(const at::Tensor& alpha, const OptionalTensor& beta) {
+  return std::max(alpha.numel(), beta ? beta->numel() : 1);
 }
 
 void run(const at::Tensor& output, const at::Tensor& input, const at::Tensor& alpha,
          const OptionalTensor& beta, int64_t dim) {
   if (input.numel() > 0) {
     at::native::mpelu_stub(at::kCPU, output, input, cpu::Parameter(alpha), cpu::parameter(beta, 1),
-                           layout_for(input, alpha, beta, dim));
+                           parameter_layout(input, count_of(alpha, beta), dim));
   }
 }
 
 at::Tensor mpelu_cpu(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
                      int64_t dim) {
-  const int64_t channel_dim = check_parameters("mpelu", input, alpha, beta, dim);
+  const int64_t channel_dim = check_mpelu(input, alpha, beta, dim);
   const auto x = dense(input);
   auto output = at::empty_like(x);
   run(output, x, alpha, beta, channel_dim);
@@ -56,16 +55,16 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cpu(const at::Tens
   const auto g = dense_as(grad_output, x);
   auto grad_input = at::empty_like(x);
 
-  const int64_t channels = std::max(alpha.numel(), beta ? beta->numel() : 1);
+  const int64_t channels = count_of(alpha, beta);
   std::vector<double> alpha_shares(channels);
   std::vector<double> beta_shares(channels);
   if (x.numel() > 0) {
     at::native::mpelu_backward_stub(
         at::kCPU, grad_input, cpu::ChannelGradients{alpha_shares.data(), beta_shares.data()}, g, x,
-        cpu::Parameter(alpha), cpu::parameter(beta, 1), layout_for(x, alpha, beta, channel_dim));
+        cpu::Parameter(alpha), cpu::parameter(beta, 1), parameter_layout(x, channels, channel_dim));
   }
   return {grad_input, cpu::gradient(alpha, alpha_shares),
-          beta ? cpu::gradient(*beta, beta_shares) : at::empty({0}, alpha.options())};
+          beta ? cpu::gradient(*beta, beta_shares) : no_gradient(alpha)};
 }
 
 }  // namespace

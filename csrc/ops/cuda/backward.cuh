@@ -2,12 +2,45 @@
 
 #include <cstdint>
 
+#include "math/mpelu.h"
 #include "ops/cuda/arguments.h"
 #include "ops/cuda/backward_columns.cuh"
 #include "ops/cuda/backward_finish.cuh"
 #include "ops/cuda/backward_rows.cuh"
+#include "ops/cuda/element.cuh"
+#include "ops/cuda/reduce.cuh"
 
 namespace mpelu::cuda {
+
+/// Where a kernel's sums go: to the gradients where there is one sum per parameter, else to the
+/// workspace, as [splits, columns] for alpha and the same for beta, which may have no gradient.
+template <typename param_t>
+struct SumOutput {
+  double* workspace;
+  int64_t sums;
+  param_t* grad_alpha;
+  param_t* grad_beta;
+
+  double* alpha_sums() const { return workspace; }
+  double* beta_sums() const { return workspace + sums; }
+
+  template <typename V>
+  __device__ void store(int64_t place, const Sums<double>& totals,
+                        const math::Channel<V>& channel) const {
+    const auto gradients = math::parameter_gradients(totals, channel.alpha);
+    if (workspace != nullptr) {
+      workspace[place] = gradients.alpha;
+      if (grad_beta != nullptr) {
+        workspace[sums + place] = gradients.beta;
+      }
+      return;
+    }
+    grad_alpha[place] = narrow<param_t>(gradients.alpha);
+    if (grad_beta != nullptr) {
+      grad_beta[place] = narrow<param_t>(gradients.beta);
+    }
+  }
+};
 
 /// kRows and kColumns are the elements of an access in either kind of plan.
 template <typename scalar_t, int kRows, int kColumns, typename View, typename Output,
@@ -39,10 +72,7 @@ void launch_finish(const AllSums<param_t, K>& all, const Plan& plan, Launch& lau
 
 template <typename scalar_t, typename param_t, typename Launch>
 void launch_backward(const BackwardArguments& arguments, const Plan& plan, Launch& launch) {
-  const bool has_beta = arguments.grad_beta != nullptr;
-  double* const alpha_sums = arguments.workspace;
-  double* const beta_sums = alpha_sums && has_beta ? alpha_sums + plan.sums() : nullptr;
-  const SumOutput<param_t> output{alpha_sums, beta_sums,
+  const SumOutput<param_t> output{arguments.workspace, plan.sums(),
                                   static_cast<param_t*>(arguments.grad_alpha),
                                   static_cast<param_t*>(arguments.grad_beta)};
   const ActivationView<param_t, Arithmetic<scalar_t>> view(arguments.alpha, arguments.beta);
@@ -52,12 +82,12 @@ void launch_backward(const BackwardArguments& arguments, const Plan& plan, Launc
     launch_sums<scalar_t, kWidest<scalar_t>, kWidest<scalar_t>>(arguments.tensors, plan, view,
                                                                 output, launch);
   }
-  if (alpha_sums == nullptr) {
-    return;
+  if (output.workspace != nullptr) {
+    using Sums = ParameterSums<param_t>;
+    const Sums alpha(plan, output.alpha_sums(), arguments.alpha.count, output.grad_alpha);
+    const Sums beta(plan, output.beta_sums(), arguments.beta.count, output.grad_beta);
+    launch_finish(AllSums<param_t, 2>{{alpha, beta}}, plan, launch);
   }
-  const ParameterSums<param_t> alpha(plan, alpha_sums, arguments.alpha.count, arguments.grad_alpha);
-  const ParameterSums<param_t> beta(plan, beta_sums, arguments.beta.count, arguments.grad_beta);
-  launch_finish(AllSums<param_t, 2>{{alpha, beta}}, plan, launch);
 }
 
 }  // namespace mpelu::cuda

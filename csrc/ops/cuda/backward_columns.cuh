@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
     }
   }
 
-  reduce_block<kTileThreads>(totals, geometry.width, geometry.height);
+  reduce_block(totals, geometry.width, geometry.height);
   if (strip.inside && threadIdx.x < geometry.width) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {

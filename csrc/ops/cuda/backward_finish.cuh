@@ -6,6 +6,7 @@
 
 #include "math/real.h"
 #include "ops/cuda/divider.h"
+#include "ops/cuda/element.cuh"
 #include "ops/cuda/geometry.h"
 #include "ops/cuda/reduce.cuh"
 
@@ -91,7 +92,7 @@ __global__ void __launch_bounds__(kTileThreads)
     const auto [split, place] = from.width.divide(i);
     total[0] += from.sums[split * from.columns + element * width + place];
   }
-  reduce_block<kTileThreads>(total, static_cast<int>(elements), static_cast<int>(threads));
+  reduce_block(total, static_cast<int>(elements), static_cast<int>(threads));
   if (threadIdx.x < elements && terms > 0) {
     const double factor = from.factors == nullptr ? 1.0 : double{from.factors[element]};
     if (from.grad != nullptr) {

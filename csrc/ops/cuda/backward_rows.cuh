@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kTileThreads)
     }
   }
 
-  reduce_block<kTileThreads>(total, 1, blockDim.x);
+  reduce_block(total, 1, blockDim.x);
   if (threadIdx.x == 0) {
     output.store(blockIdx.x, total[0], channel);
   }

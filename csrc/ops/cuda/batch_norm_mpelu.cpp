@@ -64,8 +64,7 @@ Statistics batch_statistics(const at::Tensor& input, const Layout& layout,
   Statistics statistics(input, layout.channels);
   const auto arithmetic = statistics.mean.scalar_type();
   const auto as_moved = [&](const OptionalTensor& running) {
-    return is_defined(running) ? OptionalTensor(running->to(arithmetic).contiguous())
-                               : std::nullopt;
+    return running ? OptionalTensor(running->to(arithmetic).contiguous()) : std::nullopt;
   };
   const auto data_of = [](const OptionalTensor& moving) {
     return moving ? moving->mutable_data_ptr() : nullptr;
@@ -120,8 +119,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_cuda(
     const at::Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
     const OptionalTensor& running_mean, const OptionalTensor& running_var, const at::Tensor& alpha,
     const OptionalTensor& beta, bool training, double momentum, double eps) {
-  check_batch_norm("batch_norm_mpelu", input, weight, bias, running_mean, running_var, alpha, beta,
-                   training);
+  check_batch_norm_mpelu(input, weight, bias, running_mean, running_var, alpha, beta, training,
+                         eps);
   const auto x = dense(input);
   auto output = at::empty_like(x);
   if (x.numel() == 0) {
@@ -154,8 +153,8 @@ batch_norm_mpelu_backward_cuda(const at::Tensor& grad_output, const at::Tensor& 
                                const at::Tensor& save_mean, const at::Tensor& save_invstd,
                                const at::Tensor& alpha, const OptionalTensor& beta, bool training,
                                double /*eps*/) {
-  check_batch_norm_backward("batch_norm_mpelu_backward", grad_output, input, weight, bias,
-                            save_mean, save_invstd, alpha, beta);
+  check_batch_norm_mpelu_backward(grad_output, input, weight, bias, save_mean, save_invstd, alpha,
+                                  beta);
   const auto x = dense(input);
   const auto g = dense_as(grad_output, x);
   auto grad_input = at::empty_like(x);
@@ -194,7 +193,7 @@ batch_norm_mpelu_backward_cuda(const at::Tensor& grad_output, const at::Tensor& 
     cuda::launch_on_device_of(x, cuda::batch_norm_mpelu_backward, arguments, plan);
   }
   const auto in_dtype_of = [&](const OptionalTensor& parameter, const at::Tensor& gradient) {
-    return gradient.to(is_defined(parameter) ? parameter->scalar_type() : alpha.scalar_type());
+    return gradient.to(parameter ? parameter->scalar_type() : alpha.scalar_type());
   };
   return {grad_input, in_dtype_of(weight, grad_weight), in_dtype_of(bias, grad_bias),
           in_dtype_of(alpha, grad_alpha), in_dtype_of(beta, grad_beta)};

@@ -36,14 +36,18 @@ struct Channels {
 
 constexpr unsigned kWholeWarp = 0xffffffff;
 
-/// As with_parameter_range, but in double precision, where both formulas take too many registers,
-/// the one for growing parameters has to do for all.
-template <typename scalar_t, typename Channel, typename Body>
-__device__ void with_elementwise_range(const Channel& channel, const Body& body) {
+/// Calls body with the range of parameters of which none or some grow; kSome is that of the latter.
+/// In double precision, where both formulas take too many registers, the one for growing parameters
+/// has to do for all.
+template <typename scalar_t, math::ParameterRange kSome, typename Body>
+__device__ void with_elementwise_range(bool some_grow, const Body& body) {
+  using math::ParameterRange;
   if constexpr (std::is_same_v<scalar_t, double>) {
-    body(math::RangeConstant<math::ParameterRange::kGrowing>());
+    body(math::RangeConstant<ParameterRange::kGrowing>());
+  } else if (some_grow) {
+    body(math::RangeConstant<kSome>());
   } else {
-    with_parameter_range(channel, body);
+    body(math::RangeConstant<ParameterRange::kDecaying>());
   }
 }
 
@@ -59,6 +63,7 @@ struct ByElement {
   /// For whole warps: all their threads are here.
   template <int N>
   __device__ void compute(int64_t index, Pack<scalar_t, N> (&packs)[kInputs]) const {
+    constexpr auto kGrowing = math::ParameterRange::kGrowing;
     const int64_t inner = channels.inner.divisor();
     const auto count = static_cast<uint32_t>(channels.count.divisor());
     uint32_t index_of_channel = 0;
@@ -74,7 +79,7 @@ struct ByElement {
 #pragma unroll
         for (int i = 0; i < N; ++i) {
           const auto channel = op.channel(index_of_channel);
-          with_elementwise_range<scalar_t>(channel, [&](auto range) {
+          with_elementwise_range<scalar_t, kGrowing>(channel.grows(), [&](auto range) {
             op.template compute<decltype(range)::value>(i, packs, channel);
           });
           if (--left == 0) {
@@ -86,7 +91,7 @@ struct ByElement {
       }
     }
     const auto channel = op.channel(index_of_channel);
-    with_elementwise_range<scalar_t>(channel, [&](auto range) {
+    with_elementwise_range<scalar_t, kGrowing>(channel.grows(), [&](auto range) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
         op.template compute<decltype(range)::value>(i, packs, channel);
@@ -102,11 +107,11 @@ __global__ void __launch_bounds__(kTileThreads, Op::kBlocksByColumns)
   using Access = Pack<scalar_t, N>;
   const Strip strip = geometry.strip();
   decltype(op.channel(0)) channels[N];
-  bool any_grows = false;
+  bool some_grow = false;
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     channels[i] = op.channel(geometry.channel<N>(strip, i));
-    any_grows = any_grows || channels[i].grows();
+    some_grow = some_grow || channels[i].grows();
   }
 
   const auto compute_rows = [&](auto range) {
@@ -137,14 +142,7 @@ __global__ void __launch_bounds__(kTileThreads, Op::kBlocksByColumns)
   };
   // Of columns that do not all decay, each by its own channel: an element's result depends on no
   // other's parameters.
-  using math::ParameterRange;
-  if constexpr (std::is_same_v<scalar_t, double>) {
-    compute_rows(math::RangeConstant<ParameterRange::kGrowing>());
-  } else if (any_grows) {
-    compute_rows(math::RangeConstant<ParameterRange::kAny>());
-  } else {
-    compute_rows(math::RangeConstant<ParameterRange::kDecaying>());
-  }
+  with_elementwise_range<scalar_t, math::ParameterRange::kAny>(some_grow, compute_rows);
 }
 
 template <typename scalar_t, int N, typename Op, typename Launch>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <c10/core/ScalarType.h>
+#include <c10/util/Exception.h>
 
 #include "ops/cuda/arguments.h"
 
@@ -15,8 +16,10 @@ inline DType to_dtype(at::ScalarType dtype) {
       return DType::Float32;
     case at::kHalf:
       return DType::Float16;
-    default:
+    case at::kBFloat16:
       return DType::BFloat16;
+    default:
+      TORCH_INTERNAL_ASSERT(false, "no CUDA kernels of ", dtype);
   }
 }
 

@@ -24,7 +24,7 @@ void run(const at::Tensor& output, const at::Tensor& input, double alpha) {
 }
 
 at::Tensor elu_cuda(const at::Tensor& input, double alpha) {
-  check_input("elu", input);
+  check_elu(input);
   const auto x = dense(input);
   auto output = at::empty_like(x);
   run(output, x, alpha);

@@ -20,8 +20,7 @@ namespace mpelu::cuda {
 class ReadParameter {
  public:
   ReadParameter(const OptionalTensor& parameter, const at::TensorOptions& options)
-      : tensor_(is_defined(parameter) ? parameter->to(options).contiguous()
-                                      : at::empty({0}, options)) {}
+      : tensor_(parameter ? parameter->to(options).contiguous() : at::empty({0}, options)) {}
 
   DType dtype() const { return to_dtype(tensor_.scalar_type()); }
 
@@ -48,7 +47,7 @@ std::array<ReadParameter, 1 + sizeof...(Others)> read_parameters(const at::Tenso
                                                                  const at::Tensor& alpha,
                                                                  const Others&... others) {
   const auto differs = [&](const OptionalTensor& other) {
-    return is_defined(other) && other->scalar_type() != alpha.scalar_type();
+    return other && other->scalar_type() != alpha.scalar_type();
   };
   const auto options = (differs(others) || ...)
                            ? alpha.options().dtype(at::toOpMathType(input.scalar_type()))

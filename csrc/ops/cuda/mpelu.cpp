@@ -1,6 +1,8 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include <algorithm>
+
 #include "ops/cuda/device.h"
 #include "ops/cuda/dtype.h"
 #include "ops/cuda/host_arguments.h"
@@ -12,8 +14,7 @@ namespace {
 
 Layout layout_for(const char* op, const at::Tensor& input, const cuda::Parameter& alpha,
                   const cuda::Parameter& beta, int64_t dim) {
-  const bool shared = alpha.count == 1 && beta.count == 1;
-  const auto layout = shared ? shared_layout(input) : channel_layout(input, dim);
+  const auto layout = parameter_layout(input, std::max(alpha.count, beta.count), dim);
   cuda::check_channels(op, layout, /*gradients=*/2);
   return layout;
 }
@@ -38,7 +39,7 @@ void run(const char* op, const at::Tensor& output, const at::Tensor& input, cons
 
 at::Tensor mpelu_cuda(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
                       int64_t dim) {
-  const int64_t channel_dim = check_parameters("mpelu", input, alpha, beta, dim);
+  const int64_t channel_dim = check_mpelu(input, alpha, beta, dim);
   const auto x = dense(input);
   auto output = at::empty_like(x);
   run("mpelu", output, x, alpha, beta, channel_dim);
@@ -86,7 +87,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cuda(const at::Ten
     cuda::launch_on_device_of(x, cuda::mpelu_backward, arguments, plan);
   }
   return {grad_input, grad_alpha.to(alpha.scalar_type()),
-          is_defined(beta) ? grad_beta.to(beta->scalar_type()) : grad_beta};
+          beta ? grad_beta.to(beta->scalar_type()) : grad_beta};
 }
 
 }  // namespace

@@ -39,10 +39,9 @@ class ThreadMoments {
     count_ += count;
   }
 
-  __device__ math::Moments<double> moments() const {
-    return count_ == 0
-               ? math::Moments<double>{}
-               : math::moments_about<double>(center_, static_cast<double>(count_), sum_, squares_);
+  __device__ math::Moments moments() const {
+    return count_ == 0 ? math::Moments{}
+                       : math::moments_about(center_, static_cast<double>(count_), sum_, squares_);
   }
 
  private:
@@ -56,7 +55,7 @@ class ThreadMoments {
 /// columns].
 template <typename V>
 struct StatisticsOutput {
-  math::Moments<double>* partial;
+  math::Moments* partial;
   V* mean;
   V* invstd;
   V* running_mean;
@@ -64,7 +63,7 @@ struct StatisticsOutput {
   double momentum;
   double eps;
 
-  __device__ void store(int64_t place, const math::Moments<double>& moments) const {
+  __device__ void store(int64_t place, const math::Moments& moments) const {
     if (partial != nullptr) {
       partial[place] = moments;
     } else {
@@ -73,7 +72,7 @@ struct StatisticsOutput {
   }
 
   /// Running statistics may be null; the variance that they keep is the unbiased one.
-  __device__ void finish(int64_t channel, const math::Moments<double>& moments) const {
+  __device__ void finish(int64_t channel, const math::Moments& moments) const {
     mean[channel] = static_cast<V>(moments.mean);
     invstd[channel] = static_cast<V>(1 / std::sqrt(moments.squares / moments.count + eps));
     if (running_mean != nullptr) {
@@ -86,7 +85,7 @@ struct StatisticsOutput {
 
  private:
   __device__ void move(V& running, double batch) const {
-    running = static_cast<V>((1 - momentum) * running + momentum * batch);
+    running = static_cast<V>(math::moved(running, batch, momentum));
   }
 };
 
@@ -125,8 +124,8 @@ __global__ void __launch_bounds__(kTileThreads)
     thread.take(round, count);
   }
 
-  math::Moments<double> total[1] = {thread.moments()};
-  reduce_block<kTileThreads>(total, 1, blockDim.x);
+  math::Moments total[1] = {thread.moments()};
+  reduce_block(total, 1, blockDim.x);
   if (threadIdx.x == 0) {
     output.store(blockIdx.x, total[0]);
   }
@@ -165,12 +164,12 @@ __global__ void __launch_bounds__(kTileThreads, 3)
     }
   }
 
-  math::Moments<double> totals[N];
+  math::Moments totals[N];
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     totals[i] = columns[i].moments();
   }
-  reduce_block<kTileThreads>(totals, geometry.width, geometry.height);
+  reduce_block(totals, geometry.width, geometry.height);
   if (strip.inside && threadIdx.x < geometry.width) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
@@ -190,12 +189,12 @@ __global__ void __launch_bounds__(kTileThreads)
   const int64_t neighbours = columns_of_channel.divisor();
   const int64_t parts = channel < channels ? splits * neighbours : 0;
 
-  math::Moments<double> total[1] = {};
+  math::Moments total[1] = {};
   for (int64_t part = threadIdx.x / width; part < parts; part += threads) {
     const auto [split, place] = columns_of_channel.divide(part);
     total[0] += output.partial[(split * channels + channel) * neighbours + place];
   }
-  reduce_block<kTileThreads>(total, static_cast<int>(width), static_cast<int>(threads));
+  reduce_block(total, static_cast<int>(width), static_cast<int>(threads));
   if (threadIdx.x < width && parts > 0) {
     output.finish(channel, total[0]);
   }
@@ -206,7 +205,7 @@ void launch_batch_statistics(const BatchStatisticsArguments& arguments, const Pl
                              Launch& launch) {
   using V = Arithmetic<scalar_t>;
   const Layout& layout = arguments.layout;
-  const StatisticsOutput<V> output{reinterpret_cast<math::Moments<double>*>(arguments.workspace),
+  const StatisticsOutput<V> output{reinterpret_cast<math::Moments*>(arguments.workspace),
                                    static_cast<V*>(arguments.mean),
                                    static_cast<V*>(arguments.invstd),
                                    static_cast<V*>(arguments.running_mean),

@@ -8,7 +8,7 @@ namespace mpelu {
 namespace {
 
 at::Tensor& elu_functionalize_(at::Tensor& input, double alpha) {
-  check_elu_alpha_not_negative("elu_", alpha);
+  check_elu_inplace_alpha(alpha);
   return functionalize_inplace("elu_", &elu_, &elu, input, alpha);
 }
 

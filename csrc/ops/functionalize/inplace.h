@@ -5,34 +5,28 @@
 
 #include <type_traits>
 
-#include "ops/optional_tensor.h"
-
 namespace mpelu {
 
-inline at::Tensor without_wrapper(const at::Tensor& tensor) {
-  if (!at::functionalization::impl::isFunctionalTensor(tensor)) {
-    return tensor;
-  }
-  at::functionalization::impl::sync(tensor);
-  return at::functionalization::impl::from_functional_tensor(tensor);
-}
-inline OptionalTensor without_wrapper(const OptionalTensor& tensor) {
-  return tensor ? std::optional(without_wrapper(*tensor)) : std::nullopt;
-}
+/// Whether an argument, which may be a number, has a functional tensor in it.
 template <typename T>
-  requires std::is_arithmetic_v<T>
-T without_wrapper(T number) {
-  return number;
+bool is_functional(const T& argument) {
+  if constexpr (std::is_arithmetic_v<T>) {
+    return false;
+  } else {
+    return at::functionalization::impl::isFunctionalTensor(argument);
+  }
 }
 
-inline bool is_functional(const at::Tensor& tensor) {
-  return at::functionalization::impl::isFunctionalTensor(tensor);
-}
-inline bool is_functional(const OptionalTensor& tensor) { return tensor && is_functional(*tensor); }
+/// An argument with what a functional tensor wraps in its place, up to date.
 template <typename T>
-  requires std::is_arithmetic_v<T>
-bool is_functional(T /*number*/) {
-  return false;
+T unwrapped(const T& argument) {
+  if constexpr (std::is_arithmetic_v<T>) {
+    return argument;
+  } else {
+    at::functionalization::impl::sync(argument);
+    return at::functionalization::impl::from_functional_tensor(argument,
+                                                               /*assert_functional=*/false);
+  }
 }
 
 /// An in-place operator for torch.compile's functionalization: what it writes becomes the new value
@@ -48,11 +42,11 @@ at::Tensor& functionalize_inplace(const char* op, Inplace inplace, Operator out_
     const at::AutoDispatchSkipFunctionalize guard;
     return inplace(input, args...);
   }
-  const auto inner = without_wrapper(input);
+  const auto inner = unwrapped(input);
   at::Tensor output;
   {
     const at::AutoDispatchSkipFunctionalize guard;
-    output = out_of_place(inner, without_wrapper(args)...);
+    output = out_of_place(inner, unwrapped(args)...);
   }
   at::functionalization::impl::replace_(input, output);
   at::functionalization::impl::commit_update(input);

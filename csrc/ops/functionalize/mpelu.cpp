@@ -2,6 +2,7 @@
 #include <torch/library.h>
 
 #include "ops/functionalize/inplace.h"
+#include "ops/optional_tensor.h"
 
 namespace mpelu {
 namespace {

@@ -7,7 +7,7 @@ namespace mpelu {
 namespace {
 
 at::Tensor elu_meta(const at::Tensor& input, double /*alpha*/) {
-  check_input("elu", input);
+  check_elu(input);
   return at::empty_like(input);
 }
 

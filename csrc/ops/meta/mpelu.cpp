@@ -1,4 +1,3 @@
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
@@ -9,7 +8,7 @@ namespace {
 
 at::Tensor mpelu_meta(const at::Tensor& input, const at::Tensor& alpha, const OptionalTensor& beta,
                       int64_t dim) {
-  check_parameters("mpelu", input, alpha, beta, dim);
+  check_mpelu(input, alpha, beta, dim);
   return at::empty_like(input);
 }
 
@@ -26,7 +25,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_meta(const at::Ten
                                                                    int64_t dim) {
   check_mpelu_backward(grad_output, input, alpha, beta, dim);
   return {at::empty_like(input), at::empty_like(alpha),
-          beta ? at::empty_like(*beta) : at::empty({0}, alpha.options())};
+          beta ? at::empty_like(*beta) : no_gradient(alpha)};
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ Exponential<T> exponential(T x, T beta) {
     const mpelu::math::Lane<T> lane(1, beta);
     rate = {V(lane.beta), V(lane.lowest)};
   }
-  const auto result = mpelu::math::exponential(V(x), rate);
+  const auto result = mpelu::math::exponential<mpelu::math::Overflow::kInfinity>(V(x), rate);
   return {last_lane(result.expm1), last_lane(result.exp)};
 }
 

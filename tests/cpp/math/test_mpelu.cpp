@@ -79,6 +79,31 @@ CATCH_TEMPLATE_TEST_CASE("values are correct to 2 units in the last place, the h
   CATCH_CHECK(worst_of_hard_numbers<V, ParameterRange::kAny, kFull, T>(-1) < 2);
 }
 
+CATCH_TEMPLATE_TEST_CASE("values are correct up to their own overflow, not the exponential's",
+                         "[math]", float, double, at::vec::Vectorized<float>,
+                         at::vec::Vectorized<double>) {
+  using V = TestType;
+  using T = typename mpelu::math::Real<V>::Scalar;
+  const T largest = std::numeric_limits<T>::max();
+  for (const T alpha : {T(1e-30), T(0.03), T(-0.25), T(-1), T(1.9), T(500)}) {
+    // Where alpha e^z is the largest number, from where e^z or its product with alpha may overflow.
+    const T end = std::log(largest) - std::log(std::abs(alpha));
+    double worst = 0;
+    for (int i = 0; i <= 20'000; ++i) {
+      const T x = -end * (T(0.4) + T(0.61) * i / 20'000);
+      const T actual = forward<V, ParameterRange::kAny, Precision::kFull>(x, alpha, T(-1));
+      const long double expected = exact(x, alpha, T(-1));
+      if (std::isinf(static_cast<T>(expected))) {
+        CATCH_REQUIRE(actual == static_cast<T>(expected));
+      } else {
+        worst = std::max(worst, ulps(actual, expected));
+      }
+    }
+    CATCH_CAPTURE(alpha);
+    CATCH_CHECK(worst < 2);
+  }
+}
+
 CATCH_TEMPLATE_TEST_CASE("values for rounded numbers are correct to 3 units", "[math]", float,
                          double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
   using V = TestType;

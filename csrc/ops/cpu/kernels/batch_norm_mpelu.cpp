@@ -117,7 +117,7 @@ class ForwardPasses {
 
   void second(const Due& due) const {
     map_forward<Precision::kRounded>(output_ + due.part.offset, input_ + due.part.offset, due.lanes,
-                                     outputs_, due.part.layout);
+                                     due.part.layout);
   }
 
   Due both(const Due& due, const Parts::Unit& part) const {
@@ -163,9 +163,11 @@ class ForwardPasses {
     bool are_near = true;
     for (size_t i = 0; i < centers.size(); ++i) {
       const auto c = part.channel + static_cast<int64_t>(i);
+      const auto center = static_cast<double>(centers[i].center);
+      const auto moments = math::moments_about(center, count_, totals[i][0], totals[i][1]);
       const double offset = totals[i][0] / count_;
-      const double variance = std::max(totals[i][1] / count_ - offset * offset, 0.0);
-      parameters_.mean[c] = static_cast<double>(centers[i].center) + offset;
+      const double variance = moments.squares / count_;
+      parameters_.mean[c] = moments.mean;
       parameters_.invstd[c] = 1 / std::sqrt(variance + eps_);
       variance_[c] = variance;
       are_near = are_near && !(offset * offset > kNear * kNear * variance);
@@ -187,8 +189,7 @@ void forward(scalar_t* output, const scalar_t* input, const BatchNormParameters&
              double* variance, double eps, const Layout& layout) {
   if (variance == nullptr) {
     const auto lanes = make_folded_lanes<at::opmath_type<scalar_t>>(parameters, layout.channels);
-    map_forward<Precision::kRounded>(output, input, lanes, outputs_for(output, input, layout),
-                                     layout);
+    map_forward<Precision::kRounded>(output, input, lanes, layout);
     return;
   }
   in_two_passes<scalar_t>(Parts(layout, sizeof(scalar_t)), [&] {
@@ -229,26 +230,34 @@ ChannelTotals<4> sums_of_backward(scalar_t* gradient, const scalar_t* grad_outpu
   });
 }
 
-/// The gradients of the parameters of some channels, from the sums of their elements, and what
-/// those elements' own gradients need of the sums.
-template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
-std::vector<InputGradientLane<T>> finish(const BatchNormGradients& gradients,
-                                         const ChannelTotals<4>& totals,
-                                         const std::vector<BatchNormLane<T>>& lanes,
-                                         const BatchNormParameters& parameters, int64_t first,
-                                         double count) {
-  std::vector<InputGradientLane<T>> input_gradient_lanes;
-  input_gradient_lanes.reserve(lanes.size());
-  for (size_t i = 0; i < lanes.size(); ++i) {
+/// The gradients of the parameters of the channels from the first on, from the sums of their
+/// elements.
+void write_gradients(const BatchNormGradients& gradients, const ChannelTotals<4>& totals,
+                     const BatchNormParameters& parameters, int64_t first) {
+  for (size_t i = 0; i < totals.size(); ++i) {
     const auto c = first + static_cast<int64_t>(i);
     const auto& [alpha, beta, grad, grad_x] = totals[i];
     const auto activation =
         math::parameter_gradients(math::Sums<double>{alpha, beta}, parameters.alpha.at<double>(c));
-    const double invstd = parameters.invstd[c];
-    gradients.weight[c] = grad_x * invstd;
+    gradients.weight[c] = grad_x * parameters.invstd[c];
     gradients.bias[c] = grad;
     gradients.alpha[c] = activation.alpha;
     gradients.beta[c] = activation.beta;
+  }
+}
+
+/// What the gradients of those elements themselves need of the sums.
+template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
+std::vector<InputGradientLane<T>> make_input_gradient_lanes(
+    const ChannelTotals<4>& totals, const std::vector<BatchNormLane<T>>& lanes,
+    const BatchNormParameters& parameters, int64_t first, double count) {
+  std::vector<InputGradientLane<T>> input_gradient_lanes;
+  input_gradient_lanes.reserve(lanes.size());
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    const auto c = first + static_cast<int64_t>(i);
+    const double grad = totals[i][2];
+    const double grad_x = totals[i][3];
+    const double invstd = parameters.invstd[c];
     const double scale = invstd * parameters.weight.at<double>(c);
     input_gradient_lanes.push_back({lanes[i].mean, scale_of_second<scalar_t>(lanes[i].scale),
                                     static_cast<T>(-scale * grad / count),
@@ -287,7 +296,7 @@ class BackwardPasses {
     const auto totals = sums_of_backward<kFirstScaling<scalar_t>>(
         gradient_, grad_output_ + part.offset, input_ + part.offset, lanes,
         is_whole_ ? outputs_ : Outputs::kInCache, part.layout);
-    return {part, finish<scalar_t>(gradients_, totals, lanes, parameters_, part.channel, count_)};
+    return finish(part, totals, lanes);
   }
 
   void second(const Due& due) {
@@ -326,10 +335,17 @@ class BackwardPasses {
                     MPELU_ALWAYS_INLINE { return math::input_gradient(grad, x, channel.second); });
           });
     });
-    return {part, finish<scalar_t>(gradients_, totals, lanes, parameters_, part.channel, count_)};
+    return finish(part, totals, lanes);
   }
 
  private:
+  Due finish(const Parts::Unit& part, const ChannelTotals<4>& totals,
+             const std::vector<BatchNormLane<T>>& lanes) const {
+    write_gradients(gradients_, totals, parameters_, part.channel);
+    return {part,
+            make_input_gradient_lanes<scalar_t>(totals, lanes, parameters_, part.channel, count_)};
+  }
+
   std::vector<BatchNormLane<T>> lanes_of(const Parts::Unit& part) const {
     return make_lanes<T>(parameters_, part.channel, part.layout.channels);
   }
@@ -355,8 +371,7 @@ void backward(scalar_t* grad_input, const BatchNormGradients& gradients,
     const auto lanes = make_lanes<at::opmath_type<scalar_t>>(parameters, 0, layout.channels);
     const auto totals = sums_of_backward<Scaling::kAll>(
         grad_input, grad_output, input, lanes, outputs_for(grad_input, input, layout), layout);
-    finish<scalar_t>(gradients, totals, lanes, parameters, 0,
-                     static_cast<double>(layout.outer * layout.inner));
+    write_gradients(gradients, totals, parameters, 0);
     return;
   }
   const Parts parts(layout, sizeof(scalar_t));

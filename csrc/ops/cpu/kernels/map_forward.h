@@ -12,8 +12,9 @@ inline namespace CPU_CAPABILITY {
 /// output = f(input), where each channel's lane says which f.
 template <Precision kPrecision, typename scalar_t, typename Lane>
 void map_forward(scalar_t* output, const scalar_t* input, const std::vector<Lane>& lanes,
-                 Outputs outputs, const Layout& layout) {
+                 const Layout& layout) {
   using V = typename Lane::V;
+  const Outputs outputs = outputs_for(output, input, layout);
   with_parameter_range(lanes, [&]<ParameterRange kRange>(RangeConstant<kRange>) {
     for_each_run<scalar_t>(
         layout, lanes, outputs, [&](const auto& run, const auto& visit) MPELU_ALWAYS_INLINE {

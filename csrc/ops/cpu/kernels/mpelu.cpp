@@ -24,8 +24,7 @@ void forward(scalar_t* output, const scalar_t* input, const Parameter& alpha, co
              const Layout& layout) {
   using T = at::opmath_type<scalar_t>;
   const auto map = [&](const auto& lanes) {
-    map_forward<math::kPrecisionOf<scalar_t, T>>(output, input, lanes,
-                                                 outputs_for(output, input, layout), layout);
+    map_forward<math::kPrecisionOf<scalar_t, T>>(output, input, lanes, layout);
   };
   if (beta.is(1)) {  // ELU and SPELU
     map(make_lanes<math::UnitLane<T>>(layout.channels, alpha));

@@ -18,6 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import accuracy
 import bars
 import cuda_bars
 import networks
@@ -110,6 +111,39 @@ def test_bars_of_the_gpu_fail_if_one_falls_short(
     monkeypatch.setattr(cuda_bars, "groups", lambda: groups)
     assert cuda_bars.main(["--output", str(tmp_path)]) == status
     assert len(rows_in(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("operator", "dtype", "ulps", "status"),
+    [
+        ("mpelu.elu", "float32", 2.0, 0),
+        ("mpelu.mpelu", "float64", 2.1, 1),
+        ("mpelu.mpelu", "bfloat16", 1.1, 1),
+        ("mpelu.mpelu", "float32", math.inf, 1),
+        ("mpelu.mpelu", "float32", math.nan, 1),
+        ("torch elu", "float32", 2.1, 0),
+    ],
+)
+def test_accuracy_fails_where_ours_is_too_far_off(
+    operator: str,
+    dtype: str,
+    ulps: float,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    row = accuracy.Row(operator, dtype, 1.0, 1.0, ulps, 0.0, -1.0, 0.0)
+    monkeypatch.setattr(accuracy, "rows", lambda: [row])
+    monkeypatch.setattr(sys, "argv", ["accuracy.py", "--output", str(tmp_path)])
+    assert accuracy.main() == status
+
+
+def test_an_infinity_is_an_error_where_the_value_is_finite_or_of_another_sign() -> None:
+    x = torch.tensor([-1.0, -90.0])
+    y = torch.tensor([0.25 * math.expm1(1), math.inf])
+    assert accuracy.measure("", y, x, 0.25, -1.0).largest_ulp == math.inf
+    assert accuracy.measure("", y, x - torch.tensor([0, 1]), 0.25, -1.0).largest_ulp < 1
+    assert accuracy.measure("", -y, x - torch.tensor([0, 1]), 0.25, -1.0).largest_ulp == math.inf
 
 
 def network_rows(depth: int, **ours: float) -> Iterator[dict[str, Any]]:

@@ -30,9 +30,11 @@ from peers import (
     CLONE,
     COMPILED,
     ELU,
+    FORMULA_BETWEEN,
     OUR_BATCH_NORM_MPELU,
     OUR_ELU,
     OUR_MPELU,
+    OUR_MPELU_BETWEEN,
     PRELU,
     Inputs,
     Peer,
@@ -145,6 +147,11 @@ def activation_bars() -> list[Bar]:
         bars.append(Bar(f"{direction}, two threads of one", two, of(OUR_MPELU, LARGE), 1 / 1.7))
     return [
         *bars,
+        bar(
+            "in torch.compile, 17 MB, of the formula",
+            *(training, OUR_MPELU_BETWEEN, FORMULA_BETWEEN),
+            *(LARGE, 1.0),
+        ),
         bar("small call, forward, of torch prelu", forward, OUR_MPELU, PRELU, TINY, 1.5),
         bar("small call, training, of torch prelu", training, OUR_MPELU, PRELU, TINY, 1.5),
         bar("forward, AVX2, of torch elu", forward, OUR_MPELU, ELU, LARGE, 1 / 1.7, "AVX2"),

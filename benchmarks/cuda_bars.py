@@ -29,8 +29,10 @@ from peers import (
     CLONE,
     COMPILED,
     ELU,
+    FORMULA_BETWEEN,
     OUR_BATCH_NORM_MPELU,
     OUR_MPELU,
+    OUR_MPELU_BETWEEN,
     PRELU,
     Peer,
     evaluating,
@@ -87,6 +89,11 @@ def groups() -> dict[str, list[Bar]]:
     add("backward, of add", backward, ADD, 1.15, arranged)
     add("forward, of torch elu", forward, ELU, 1.02, sizes)
     add("forward, of torch.compile", forward, COMPILED, 1.02, sizes)
+    add(
+        "in torch.compile, of the formula",
+        *(forward, FORMULA_BETWEEN, 1.02, sizes),
+        ours=OUR_MPELU_BETWEEN,
+    )
     add("backward, of torch prelu", backward, PRELU, 0.5, sizes)
     add("backward, of atomic additions", backward, ATOMIC, 0.1, {"float32": FLOAT32})
     add("layers, forward, of torch elu", forward, ELU, 1.02, layers)

@@ -102,6 +102,7 @@ ADD = Peer("torch add", lambda i: torch.add(i.x.detach(), i.grad_output), is_dif
 RELU = Peer("torch relu", lambda i: F.relu(i.x))
 ELU = Peer("torch elu", lambda i: F.elu(i.x))
 PRELU = Peer("torch prelu", lambda i: F.prelu(i.x, i.alpha), ("alpha",))
+FORMULA = Peer("formula, eager", eager_formula, ("alpha", "beta"))
 COMPILED = Peer("formula, torch.compile", _compiled_formula, ("alpha", "beta"))
 OUR_ELU = Peer("mpelu.elu", lambda i: MF.elu(i.x))
 OUR_SPELU = Peer("mpelu.spelu", lambda i: MF.spelu(i.x, i.alpha), ("alpha",))
@@ -116,6 +117,20 @@ OUR_BATCH_NORM_MPELU = Peer(
 )
 
 
+def compiled(peer: Peer) -> Peer:
+    """A peer in torch.compile, between two operations that Inductor can fuse a formula with."""
+
+    def forward(inputs: Inputs) -> Tensor:
+        return peer.forward(replace(inputs, x=inputs.x * 2)) + 1
+
+    function = torch.compile(forward, fullgraph=True, dynamic=False)
+    return replace(peer, name=f"{peer.name}, between two in torch.compile", forward=function)
+
+
+#: Whether an operator or its formula is the better choice inside of torch.compile.
+OUR_MPELU_BETWEEN, FORMULA_BETWEEN = compiled(OUR_MPELU), compiled(FORMULA)
+
+
 def evaluating(peer: Peer) -> Peer:
     """A peer with a batch norm, in evaluation."""
     return replace(
@@ -127,7 +142,7 @@ PEERS = (
     RELU,
     ELU,
     PRELU,
-    Peer("formula, eager", eager_formula, ("alpha", "beta")),
+    FORMULA,
     COMPILED,
     Peer("naive v1", naive_v1, ("alpha", "beta")),
     Peer("naive v2", naive_v2, ("alpha", "beta")),

@@ -126,7 +126,7 @@ struct Exponential {
 ///
 /// With z = beta x = k ln 2 + r: expm1(z) = 2^k expm1(r) + (2^k - 1). k is the nearest integer, but
 /// at most the last for which 2^k is finite, in units or not: just below the overflow r comes to
-/// ln 2.
+/// ln 2. Above it the polynomial is no more than large, and that is all it has to be.
 ///
 /// expm1(r) is the sum of a high part and a tail. Its rounding costs little where the other term is
 /// large or k is 0. Where k is 1 it could be a whole unit of the result, and there the other term

@@ -152,7 +152,7 @@ void check_elu_inplace_alpha(double alpha) { check_elu_alpha_not_negative("elu_"
 
 void check_elu_inplace(const at::Tensor& input, double alpha) {
   check_input("elu_", input);
-  check_elu_alpha_not_negative("elu_", alpha);
+  check_elu_inplace_alpha(alpha);
   check_inplace("elu_", input);
 }
 

@@ -31,7 +31,7 @@ class BackwardRound {
   template <typename V>
   __device__ math::Sums<V> compute(int i, const math::Channel<V>& channel) {
     math::Sums<V> sums{};
-    with_parameter_range(channel, [&](auto range) {
+    with_parameter_range(channel.grows(), [&](auto range) {
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
         scalar_t& grad = grads_[u].values[i];
@@ -47,7 +47,7 @@ class BackwardRound {
   template <typename V>
   __device__ math::BatchNormSums<V> compute(int i, const math::BatchNorm<V>& channel) {
     math::BatchNormSums<V> sums{};
-    with_parameter_range(channel, [&](auto range) {
+    with_parameter_range(channel.grows(), [&](auto range) {
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
         if (exists_[u]) {

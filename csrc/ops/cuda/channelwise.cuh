@@ -36,18 +36,15 @@ struct Channels {
 
 constexpr unsigned kWholeWarp = 0xffffffff;
 
-/// Calls body with the range of parameters of which none or some grow; kSome is that of the latter.
-/// In double precision, where both formulas take too many registers, the one for growing parameters
-/// has to do for all.
-template <typename scalar_t, math::ParameterRange kSome, typename Body>
+/// As with_parameter_range, but in double precision, where both formulas take too many registers,
+/// the one for growing parameters has to do for all.
+template <typename scalar_t, math::ParameterRange kSome = math::ParameterRange::kGrowing,
+          typename Body>
 __device__ void with_elementwise_range(bool some_grow, const Body& body) {
-  using math::ParameterRange;
   if constexpr (std::is_same_v<scalar_t, double>) {
-    body(math::RangeConstant<ParameterRange::kGrowing>());
-  } else if (some_grow) {
-    body(math::RangeConstant<kSome>());
+    body(math::RangeConstant<math::ParameterRange::kGrowing>());
   } else {
-    body(math::RangeConstant<ParameterRange::kDecaying>());
+    with_parameter_range<kSome>(some_grow, body);
   }
 }
 
@@ -63,7 +60,6 @@ struct ByElement {
   /// For whole warps: all their threads are here.
   template <int N>
   __device__ void compute(int64_t index, Pack<scalar_t, N> (&packs)[kInputs]) const {
-    constexpr auto kGrowing = math::ParameterRange::kGrowing;
     const int64_t inner = channels.inner.divisor();
     const auto count = static_cast<uint32_t>(channels.count.divisor());
     uint32_t index_of_channel = 0;
@@ -79,7 +75,7 @@ struct ByElement {
 #pragma unroll
         for (int i = 0; i < N; ++i) {
           const auto channel = op.channel(index_of_channel);
-          with_elementwise_range<scalar_t, kGrowing>(channel.grows(), [&](auto range) {
+          with_elementwise_range<scalar_t>(channel.grows(), [&](auto range) {
             op.template compute<decltype(range)::value>(i, packs, channel);
           });
           if (--left == 0) {
@@ -91,7 +87,7 @@ struct ByElement {
       }
     }
     const auto channel = op.channel(index_of_channel);
-    with_elementwise_range<scalar_t, kGrowing>(channel.grows(), [&](auto range) {
+    with_elementwise_range<scalar_t>(channel.grows(), [&](auto range) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
         op.template compute<decltype(range)::value>(i, packs, channel);

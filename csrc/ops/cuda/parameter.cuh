@@ -27,13 +27,14 @@ class ParameterView {
   uint32_t mask_;  // of the channel: 0 where all share one element
 };
 
-/// Calls body with the range that has the channel's parameters, as a constant: what body does with
-/// several elements branches once.
-template <typename Channel, typename Body>
-__device__ void with_parameter_range(const Channel& channel, const Body& body) {
+/// Calls body with the range of parameters of which none or some grow, as a constant: what body
+/// does with several elements branches once. kSome is the range where some do: of one channel,
+/// growing.
+template <math::ParameterRange kSome = math::ParameterRange::kGrowing, typename Body>
+__device__ void with_parameter_range(bool some_grow, const Body& body) {
   using math::ParameterRange;
-  if (channel.grows()) {
-    body(math::RangeConstant<ParameterRange::kGrowing>());
+  if (some_grow) {
+    body(math::RangeConstant<kSome>());
   } else {
     body(math::RangeConstant<ParameterRange::kDecaying>());
   }

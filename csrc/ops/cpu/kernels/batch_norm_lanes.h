@@ -9,6 +9,7 @@
 
 #include "math/batch_norm.h"
 #include "ops/cpu/kernels/span.h"
+#include "ops/cpu/kernels/stubs.h"
 
 // What the passes of a batch norm need of a channel.
 namespace mpelu::cpu {
@@ -63,6 +64,34 @@ struct FoldedBatchNormLane {
   T shift;
   math::Lane<T> activation;
 };
+
+/// The parameters of `channels` channels from the first on.
+template <typename T>
+std::vector<BatchNormLane<T>> make_lanes(const BatchNormParameters& parameters, int64_t first,
+                                         int64_t channels) {
+  std::vector<BatchNormLane<T>> lanes;
+  lanes.reserve(channels);
+  for (int64_t c = first; c < first + channels; ++c) {
+    lanes.push_back({static_cast<T>(parameters.mean[c]),
+                     static_cast<T>(parameters.invstd[c] * parameters.weight.at<double>(c)),
+                     parameters.bias.at<T>(c),
+                     math::Lane<T>(parameters.alpha.at<T>(c), parameters.beta.at<T>(c))});
+  }
+  return lanes;
+}
+
+/// The same for evaluation.
+template <typename T>
+std::vector<FoldedBatchNormLane<T>> make_folded_lanes(const BatchNormParameters& parameters,
+                                                      int64_t channels) {
+  std::vector<FoldedBatchNormLane<T>> folded;
+  folded.reserve(channels);
+  for (const auto& lane : make_lanes<T>(parameters, 0, channels)) {
+    const double mean = parameters.mean[folded.size()];
+    folded.push_back({lane.scale, static_cast<T>(lane.bias - mean * lane.scale), lane.activation});
+  }
+  return folded;
+}
 
 /// What the second pass of the backward needs of a channel.
 template <typename T>

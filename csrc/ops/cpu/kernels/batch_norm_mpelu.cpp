@@ -64,34 +64,6 @@ ChannelTotals<2> sums_about(const std::vector<CenterLane<T>>& centers, const sca
       });
 }
 
-/// The parameters of `channels` channels from the first on.
-template <typename T>
-std::vector<BatchNormLane<T>> make_lanes(const BatchNormParameters& parameters, int64_t first,
-                                         int64_t channels) {
-  std::vector<BatchNormLane<T>> lanes;
-  lanes.reserve(channels);
-  for (int64_t c = first; c < first + channels; ++c) {
-    lanes.push_back({static_cast<T>(parameters.mean[c]),
-                     static_cast<T>(parameters.invstd[c] * parameters.weight.at<double>(c)),
-                     parameters.bias.at<T>(c),
-                     math::Lane<T>(parameters.alpha.at<T>(c), parameters.beta.at<T>(c))});
-  }
-  return lanes;
-}
-
-/// The same for evaluation.
-template <typename T>
-std::vector<FoldedBatchNormLane<T>> make_folded_lanes(const BatchNormParameters& parameters,
-                                                      int64_t channels) {
-  std::vector<FoldedBatchNormLane<T>> folded;
-  folded.reserve(channels);
-  for (const auto& lane : make_lanes<T>(parameters, 0, channels)) {
-    const double mean = parameters.mean[folded.size()];
-    folded.push_back({lane.scale, static_cast<T>(lane.bias - mean * lane.scale), lane.activation});
-  }
-  return folded;
-}
-
 /// The forward where the statistics are those of the input.
 template <typename scalar_t>
 class ForwardPasses {

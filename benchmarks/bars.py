@@ -149,8 +149,11 @@ def activation_bars() -> list[Bar]:
         *bars,
         bar(
             "in torch.compile, 17 MB, of the formula",
-            *(training, OUR_MPELU_BETWEEN, FORMULA_BETWEEN),
-            *(LARGE, 1.0),
+            training,
+            OUR_MPELU_BETWEEN,
+            FORMULA_BETWEEN,
+            LARGE,
+            1.0,
         ),
         bar("small call, forward, of torch prelu", forward, OUR_MPELU, PRELU, TINY, 1.5),
         bar("small call, training, of torch prelu", training, OUR_MPELU, PRELU, TINY, 1.5),

@@ -91,8 +91,11 @@ def groups() -> dict[str, list[Bar]]:
     add("forward, of torch.compile", forward, COMPILED, 1.02, sizes)
     add(
         "in torch.compile, of the formula",
-        *(forward, FORMULA_BETWEEN, 1.02, sizes),
-        ours=OUR_MPELU_BETWEEN,
+        forward,
+        FORMULA_BETWEEN,
+        1.02,
+        sizes,
+        OUR_MPELU_BETWEEN,
     )
     add("backward, of torch prelu", backward, PRELU, 0.5, sizes)
     add("backward, of atomic additions", backward, ATOMIC, 0.1, {"float32": FLOAT32})

@@ -1,8 +1,10 @@
 """Exchanging the modules of a model."""
 
 from collections.abc import Mapping
+from itertools import chain
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 
@@ -25,6 +27,12 @@ def held_elsewhere(model: nn.Module) -> list[nn.Module]:
         if name != "_modules"
     ]
     return [leaf for leaf in tree_leaves(attributes) if isinstance(leaf, nn.Module)]
+
+
+def first_float(*modules: nn.Module) -> Tensor:
+    """A tensor that shows the device and dtype of a model, or torch's defaults if it has none."""
+    tensors = chain.from_iterable(chain(m.parameters(), m.buffers()) for m in modules)
+    return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(()))
 
 
 def replace(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None:

@@ -15,21 +15,18 @@ between them stays.
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable
-from itertools import chain
+from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
-from torch.nn.parameter import is_lazy
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from mpelu._channels import Site, sites_inferred, sites_seen
 from mpelu._dataflow import TRANSPOSED, Layer, module_calls
+from mpelu._replace import replace_activations_
 from mpelu._split import split_shared_activations_
-from mpelu._surgery import held_elsewhere, is_plain, replace
-from mpelu.init import taylor_init_
+from mpelu._surgery import first_float, held_elsewhere, is_plain, replace
 from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d
 
 __all__ = [
@@ -100,7 +97,7 @@ def fuse_batch_norm_(model: nn.Module) -> nn.Module:
     """
     elsewhere = set(held_elsewhere(model))
     replacements: dict[nn.Module, nn.Module] = {
-        norm: _fused(norm, norm.act, _first_float(norm, model))
+        norm: _fused(norm, norm.act, first_float(norm, model))
         for norm in model.modules()
         if _has_activation(norm) and norm not in elsewhere
     }
@@ -113,7 +110,7 @@ def fuse_batch_norm_(model: nn.Module) -> nn.Module:
             replacements[activation] = nn.Identity()
         elif type(activation) is not nn.ReLU:
             continue
-        replacements[norm] = _fused(norm, activation, _first_float(norm, model))
+        replacements[norm] = _fused(norm, activation, first_float(norm, model))
     replace(model, replacements)
     return model
 
@@ -168,106 +165,6 @@ def fold_batch_norm_(model: nn.Module) -> nn.Module:
     return model
 
 
-def replace_activations_(
-    model: nn.Module,
-    from_: type[nn.Module] | tuple[type[nn.Module], ...] = nn.ReLU,
-    to: str = "mpelu",
-    example_input: Tensor | tuple[Any, ...] | None = None,
-    alpha: float = 1.0,
-    beta: float = 1.0,
-    taylor_init: bool = False,
-) -> nn.Module:
-    r"""Replaces every activation module of a type by an MPELU, SPELU or ELU, in place.
-
-    An MPELU or SPELU gets one alpha (and beta) per channel. How many channels there are shows when
-    the model runs on ``example_input``, once, in evaluation mode and without gradients. They are in
-    dimension 1; where an input of three or more dimensions comes from a :class:`torch.nn.Linear`,
-    or another maker of features, as the tokens of a transformer do, they are in the last. They are
-    followed from the layer that makes them to the activation by the sizes of what is in between;
-    where they get lost, or no known layer made them, ``num_parameters`` is 1, shared by all
-    channels. Without an ``example_input``, the layer or batch norm before each activation tells,
-    where :mod:`torch.fx` finds it. A model with lazy modules has to have run once.
-
-    One activation module stays one: where the model calls it in several places, or has it under
-    several names, these share its parameters. With the same number of channels everywhere they are
-    still one per channel; with different ones (as in torchvision's bottleneck blocks), or where
-    ``example_input`` does not get to it, ``num_parameters`` is 1, shared by all channels.
-    :func:`split_shared_activations_` before this makes one activation of each call.
-
-    Activations that are called as functions, such as :func:`torch.nn.functional.relu`, are part of
-    the model's code and stay. What was registered on an old module (hooks, parameters) goes with
-    it, and an in-place activation becomes one that is not.
-
-    Args:
-        model: the model.
-        from_: the type of the activations to replace, with its subclasses, or a tuple of types.
-            Default: :class:`torch.nn.ReLU`
-        to: "mpelu", "spelu" or "elu". Default: "mpelu"
-        example_input: what the model can be called with: a tensor, or a tuple of arguments.
-            Dimensions of different sizes are told apart best. "elu" needs none.
-        alpha: what alpha starts from, or for "elu" its fixed value. Default: 1.0
-        beta: what beta starts from; "mpelu" alone has it. Default: 1.0
-        taylor_init: initialise the model's layers anew, by :func:`mpelu.init.taylor_init_`; layers
-            without a certain activation take the new ones' alpha and beta. Default: ``False``
-
-    Returns:
-        nn.Module: ``model`` itself.
-
-    Raises:
-        ValueError: if ``to`` is unknown, no such activation is in the model, one is in a plain
-            list, dict or tuple too, a module is still lazy, or no ``example_input`` is given where
-            it is needed. Nothing was changed.
-
-    Example::
-
-        >>> model = torchvision.models.resnet18()
-        >>> example = torch.randn(1, 3, 224, 224)
-        >>> mpelu.convert.replace_activations_(model, example_input=example, alpha=0.25)
-    """
-    if to not in ("mpelu", "spelu", "elu"):
-        raise ValueError(f"to must be 'mpelu', 'spelu' or 'elu', got {to!r}")
-    names = _replaceable(model, from_ if isinstance(from_, tuple) else (from_,))
-    if to == "elu":
-        replacements: dict[nn.Module, nn.Module] = {module: ELU(alpha) for module in names}
-    else:
-        like = _first_float(model)
-        sites = (
-            sites_inferred(model, names)
-            if example_input is None
-            else sites_seen(model, names, example_input, like)
-        )
-        replacements = {
-            module: _learned(alpha, beta if to == "mpelu" else None, sites[module], like)
-            for module in names
-        }
-    replace(model, replacements)
-    _leave_fast_paths(model, replacements.values())
-    if taylor_init:
-        taylor_init_(model, alpha, beta if to == "mpelu" else 1.0)
-    return model
-
-
-def _replaceable(model: nn.Module, types: tuple[type[nn.Module], ...]) -> dict[nn.Module, str]:
-    """The modules of these types, with their names; an error where there is none to replace."""
-    names = {m: name for name, m in model.named_modules() if name and isinstance(m, types)}
-    if not names:
-        wanted = " or ".join(kind.__name__ for kind in types)
-        raise ValueError(
-            f"no {wanted} module in {type(model).__name__} "
-            "(activations that are called as functions cannot be replaced)"
-        )
-    for module in held_elsewhere(model):
-        if module in names:
-            raise ValueError(
-                f"{names[module]!r} is in an attribute, list, dict or tuple too, where it cannot "
-                "be replaced"
-            )
-    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
-        if is_lazy(tensor):
-            raise ValueError(f"{name!r} is still lazy: run the model once before")
-    return names
-
-
 def _sole_followers(
     model: nn.Module, modes: Iterable[bool]
 ) -> tuple[dict[nn.Module, nn.Module], set[nn.Module]]:
@@ -310,12 +207,6 @@ def _has_activation(norm: Any) -> bool:
 def _can_be_fused(activation: Any) -> bool:
     learned_by_channel = type(activation) in (MPELU, SPELU) and activation.dim == 1
     return learned_by_channel or type(activation) in _FIXED
-
-
-def _first_float(*modules: nn.Module) -> Tensor:
-    """A tensor that shows the device and dtype of a model, or torch's defaults if it has none."""
-    tensors = chain.from_iterable(chain(m.parameters(), m.buffers()) for m in modules)
-    return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(()))
 
 
 def _fused(norm: Any, activation: Any, like: Tensor) -> nn.Module:
@@ -386,23 +277,3 @@ def _unnormalised(norm: Any) -> nn.Module:
     if norm.beta is not None:
         activation.register_parameter("beta", norm.beta)
     return activation
-
-
-def _learned(alpha: float, beta: float | None, sites: set[Site], like: Tensor) -> nn.Module:
-    """An SPELU, or with a beta an MPELU, for all the sites that it is called at."""
-    shared = Site(1, 1, like.device, like.dtype)
-    channels, dim, device, dtype = next(iter(sites)) if len(sites) == 1 else shared
-    if beta is None:
-        return SPELU(channels, alpha, dim, device, dtype)
-    return MPELU(channels, alpha, beta, dim, device, dtype)
-
-
-def _leave_fast_paths(model: nn.Module, activations: Collection[nn.Module]) -> None:
-    """Torch's transformer encoders have a fast path in evaluation, for ReLU and GELU alone."""
-    for module in model.modules():
-        if isinstance(module, nn.TransformerEncoderLayer) and module.activation in activations:
-            module.activation_relu_or_gelu = 0  # their code for any other activation
-        if isinstance(module, nn.TransformerEncoder) and any(
-            getattr(layer, "activation", None) in activations for layer in module.layers
-        ):
-            module.use_nested_tensor = False

@@ -71,12 +71,15 @@ template <typename V>
 struct Rate {
   V beta;
 
-  /// beta * x, clamped to [kMin, kMax], and its rounding error.
+  /// beta * x, at least kMin and, where it may grow with x < 0, at most kMax; and its rounding
+  /// error.
+  template <bool kGrows>
   MPELU_HOST_DEVICE V times(V x, V& error) const {
     using R = Real<V>;
     using C = ExpConstants<V>;
     const V product = beta * x;
-    const V held = R::at_most(R::at_least(product, C::kMin), C::kMax);
+    const V bounded = R::at_least(product, C::kMin);
+    const V held = kGrows ? R::at_most(bounded, C::kMax) : bounded;
     error = product == held ? R::product_error(beta, x, product) : V(0);
     return held;
   }
@@ -141,7 +144,7 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const RateOfV& rate) {
   constexpr bool kHasUnits = kOverflow == Overflow::kUnits;
 
   V error;
-  const V z = rate.times(x, error);
+  const V z = rate.template times</*kGrows=*/true>(x, error);
   const V shifted = R::at_most(R::multiply_add(z, V(C::kLog2E), V(kRound)),
                                V(kRound + (kHasUnits ? 2 * kBias : kBias)));
   const V k = shifted - V(kRound);

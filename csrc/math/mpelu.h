@@ -69,7 +69,7 @@ MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel) {
     V error;
     V scale;
     V r;
-    const V h = decay(channel.rate.times(x, error), scale, r);
+    const V h = decay(channel.rate.template times</*kGrows=*/false>(x, error), scale, r);
     const V factor = channel.alpha * scale;
     SumWhere<V> y(is_lower, factor - channel.alpha, x);
     if constexpr (kPrecision == Precision::kRounded) {
@@ -116,7 +116,7 @@ MPELU_HOST_DEVICE void exponentials(V x, const Channel<V, RateOfV>& channel, V& 
     V error;
     V scale;
     V r;
-    const V h = decay(channel.rate.times(x, error), scale, r);
+    const V h = decay(channel.rate.template times</*kGrows=*/false>(x, error), scale, r);
     const V rest = scale * R::multiply_add(r * r, h, r);
     m = rest + (scale - V(typename R::Scalar(1)));
     e = rest + scale;

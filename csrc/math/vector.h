@@ -133,6 +133,7 @@ struct Rate<at::vec::Vectorized<T>> {
   /// e^(beta x) has vanished or overflowed for every x below.
   V lowest;
 
+  template <bool /*kGrows*/>
   V times(const V& x, V& error) const {
     using R = Real<V>;
     const V held = R::at_least(x, lowest);
@@ -149,6 +150,7 @@ struct UnitRate {
 
   V beta = V(T(1));
 
+  template <bool /*kGrows*/>
   V times(const V& x, V& error) const {
     error = V(T(0));
     return Real<V>::at_least(x, V(ExpConstants<T>::kMin));

@@ -32,7 +32,11 @@ SHAPES = {
 # The fewest elements of which a thread takes several accesses at a time, in kernels that go by
 # elements and by columns: more than kFewBlocks blocks (csrc/ops/cuda) of accesses of 16 bytes. The
 # last access has elements of its own, and the last block and the last tile have threads with none.
-LARGE_SHAPES = {"elements": (3, 7, 99_865), "columns": (8595, 488)}
+LARGE_SHAPES = {
+    "elements": (3, 7, 99_865),
+    "columns": (1016, 4136),
+    "columns of one channel": (67, 61, 1032),
+}
 
 
 def on_device(values: Tensor, device: str, misaligned: bool) -> Tensor:

@@ -34,7 +34,9 @@ __global__ void __launch_bounds__(kTileThreads, 2)
     }
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      totals[i] += round.compute(i, channels[i]);
+      typename View::template Sums<Arithmetic<scalar_t>> sums{};
+      round.compute(i, channels[i], sums);
+      totals[i] += sums;
     }
     if constexpr (View::kWritesGradInput) {
 #pragma unroll

@@ -31,10 +31,7 @@ __global__ void __launch_bounds__(kTileThreads)
                  access < stretch.end);
     }
     typename View::template Sums<V> sums{};
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
-      sums += round.compute(i, channel);
-    }
+    round.compute(channel, sums);
     total[0] += sums;
     if constexpr (View::kWritesGradInput) {
 #pragma unroll

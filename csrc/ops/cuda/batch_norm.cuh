@@ -157,11 +157,9 @@ struct InputGradient {
 
   __device__ Channel channel(uint32_t index) const { return view[index]; }
 
-  template <math::ParameterRange kRange, int N>
-  __device__ void compute(int i, Pack<scalar_t, N> (&packs)[2], const Channel& channel) const {
-    scalar_t& grad = packs[0].values[i];
-    grad = narrow<scalar_t>(
-        view.template input_gradient<kRange>(widen(grad), widen(packs[1].values[i]), channel));
+  template <math::ParameterRange kRange, typename V>
+  __device__ V compute(const V (&inputs)[2], const Channel& channel) const {
+    return view.template input_gradient<kRange>(inputs[0], inputs[1], channel);
   }
 };
 

@@ -11,17 +11,17 @@
 #include "ops/cuda/geometry.h"
 #include "ops/cuda/parameter.cuh"
 
-// Elementwise operations with the numbers of each element's channel. Where an access has elements
-// of one channel, a thread finds that; where it has elements of several, a thread stays with its
-// columns and has read their channels' numbers once for all of its rows.
+// Elementwise operations with the numbers of each element's channel. A thread finds the channel of
+// each of its accesses, or stays with its columns, whose channels' numbers it has read once for all
+// of its rows: where an access has elements of several channels, or there are many rows.
 //
-// An Op has the number of inputs, kInputs, and that of blocks to a multiprocessor for either
-// kernel, kBlocks and kBlocksByColumns, which bounds a thread's registers; and
+// An Op has the number of inputs, kInputs; that of blocks to a multiprocessor, kBlocks and, where a
+// thread has the numbers of several channels, kBlocksByColumns, which bounds its registers; and
 //
 //   Channel channel(uint32_t index) const;  // of which grows() tells the range
 //
-//   template <ParameterRange kRange, int N>  // packs[0].values[i] = f(packs[0].values[i], ...)
-//   void compute(int i, Pack<scalar_t, N> (&packs)[kInputs], const Channel& channel) const;
+//   template <ParameterRange kRange>
+//   V compute(const V (&inputs)[kInputs], const Channel& channel) const;
 namespace mpelu::cuda {
 
 /// The channels of elements in memory order, also of those past the end that the last block has.
@@ -58,8 +58,8 @@ struct ByElement {
   Op op;
 
   /// For whole warps: all their threads are here.
-  template <int N>
-  __device__ void compute(int64_t index, Pack<scalar_t, N> (&packs)[kInputs]) const {
+  template <int N, typename V>
+  __device__ void compute(int64_t index, const V (&inputs)[N][kInputs], V (&outputs)[N]) const {
     const int64_t inner = channels.inner.divisor();
     const auto count = static_cast<uint32_t>(channels.count.divisor());
     uint32_t index_of_channel = 0;
@@ -76,7 +76,7 @@ struct ByElement {
         for (int i = 0; i < N; ++i) {
           const auto channel = op.channel(index_of_channel);
           with_elementwise_range<scalar_t>(channel.grows(), [&](auto range) {
-            op.template compute<decltype(range)::value>(i, packs, channel);
+            outputs[i] = op.template compute<decltype(range)::value>(inputs[i], channel);
           });
           if (--left == 0) {
             left = inner;
@@ -90,22 +90,25 @@ struct ByElement {
     with_elementwise_range<scalar_t>(channel.grows(), [&](auto range) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
-        op.template compute<decltype(range)::value>(i, packs, channel);
+        outputs[i] = op.template compute<decltype(range)::value>(inputs[i], channel);
       }
     });
   }
 };
 
-/// A thread takes some columns, with kUnroll rows in flight.
-template <typename scalar_t, typename Op, int N, int kUnroll>
-__global__ void __launch_bounds__(kTileThreads, Op::kBlocksByColumns)
+/// A thread takes some columns, with kUnroll rows in flight. The N elements of an access are of
+/// kChannels channels: all of one, or each of its own.
+template <typename scalar_t, typename Op, int N, int kChannels, int kUnroll>
+__global__ void __launch_bounds__(kTileThreads,
+                                  kChannels == 1 ? Op::kBlocks * kElementwiseThreads / kTileThreads
+                                                 : Op::kBlocksByColumns)
     columnwise_kernel(ElementwiseTensors<Op::kInputs> tensors, ColumnsGeometry geometry, Op op) {
   using Access = Pack<scalar_t, N>;
   const Strip strip = geometry.strip();
-  decltype(op.channel(0)) channels[N];
+  typename Op::Channel channels[kChannels];
   bool some_grow = false;
 #pragma unroll
-  for (int i = 0; i < N; ++i) {
+  for (int i = 0; i < kChannels; ++i) {
     channels[i] = op.channel(geometry.channel<N>(strip, i));
     some_grow = some_grow || channels[i].grows();
   }
@@ -126,50 +129,61 @@ __global__ void __launch_bounds__(kTileThreads, Op::kBlocksByColumns)
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
         const int64_t row = first + u * geometry.height;
+        const Access result = computed(packs[u], [&](const auto& inputs, auto& outputs) {
 #pragma unroll
-        for (int i = 0; i < N; ++i) {
-          op.template compute<decltype(range)::value>(i, packs[u], channels[i]);
-        }
+          for (int i = 0; i < N; ++i) {
+            outputs[i] =
+                op.template compute<decltype(range)::value>(inputs[i], channels[i % kChannels]);
+          }
+        });
         if (row < strip.end) {
-          static_cast<Access*>(tensors.output)[row * geometry.columns + strip.column] = packs[u][0];
+          static_cast<Access*>(tensors.output)[row * geometry.columns + strip.column] = result;
         }
       }
     }
   };
-  // Of columns that do not all decay, each by its own channel: an element's result depends on no
+  // Of channels that do not all decay, each by its own range: an element's result depends on no
   // other's parameters.
-  with_elementwise_range<scalar_t, math::ParameterRange::kAny>(some_grow, compute_rows);
+  constexpr auto kSome =
+      kChannels == 1 ? math::ParameterRange::kGrowing : math::ParameterRange::kAny;
+  with_elementwise_range<scalar_t, kSome>(some_grow, compute_rows);
 }
 
-template <typename scalar_t, int N, typename Op, typename Launch>
+template <typename scalar_t, int N, int kChannels, int kUnroll, typename Op, typename Launch>
 void launch_columnwise(const ElementwiseTensors<Op::kInputs>& tensors, const Layout& layout,
                        const Op& op, Launch& launch) {
-  constexpr int kUnroll = unroll(N * Op::kInputs);
-  const auto start = [&](auto kernel, int64_t in_flight) {
-    const Plan plan = plan_columnwise(layout, N, in_flight);
-    launch(kernel, plan.blocks(), plan.threads, tensors, ColumnsGeometry(layout, plan), op);
-  };
-  if (ceil_divide(tensors.numel, kUnroll * N * kTileThreads) <= kFewBlocks) {
-    start(columnwise_kernel<scalar_t, Op, N, 1>, 1);
-  } else {
-    start(columnwise_kernel<scalar_t, Op, N, kUnroll>, kUnroll);
-  }
+  const Plan plan = plan_columnwise(layout, N, kUnroll);
+  launch(columnwise_kernel<scalar_t, Op, N, kChannels, kUnroll>, plan.blocks(), plan.threads,
+         tensors, ColumnsGeometry(layout, plan), op);
 }
 
-/// With accesses of kMost elements where the tensors lie so that they can be made.
-template <typename scalar_t, int kMost, typename Op, typename Launch>
+/// Where the tensors lie so that they can be made, with accesses of 16 bytes to elements of one
+/// channel, and of kMixed elements where they may be of several.
+template <typename scalar_t, int kMixed, typename Op, typename Launch>
 void launch_channelwise(const ElementwiseTensors<Op::kInputs>& tensors, const Layout& layout,
                         const Op& op, Launch& launch) {
   // A layout without elements may have no channels, by which nothing can be divided.
   if (tensors.numel == 0) {
     return;
   }
-  if (tensors.are_aligned() && is_columnwise(layout, kMost)) {
-    launch_columnwise<scalar_t, kMost>(tensors, layout, op, launch);
-  } else {
-    launch_elementwise<scalar_t, kMost>(tensors, ByElement<scalar_t, Op>{Channels(layout), op},
-                                        launch);
+  const bool aligned = tensors.are_aligned();
+  // Numbers of two bytes come faster than a thread could find the channel of each access.
+  if constexpr (sizeof(scalar_t) == 2) {
+    constexpr int kWide = kWidest<scalar_t>;
+    constexpr int kUnroll = unroll(kWide * Op::kInputs);
+    if (aligned && has_long_columns(layout, kWide, kUnroll)) {
+      return launch_columnwise<scalar_t, kWide, 1, kUnroll>(tensors, layout, op, launch);
+    }
   }
+  if (aligned && has_mixed_columns(layout, kMixed)) {
+    constexpr int kUnroll = unroll(kMixed * Op::kInputs);
+    if (is_small(layout, kMixed * kUnroll)) {
+      return launch_columnwise<scalar_t, kMixed, kMixed, 1>(tensors, layout, op, launch);
+    }
+    return launch_columnwise<scalar_t, kMixed, kMixed, kUnroll>(tensors, layout, op, launch);
+  }
+  launch_elementwise<scalar_t, kMixed>(tensors, ByElement<scalar_t, Op>{Channels(layout), op},
+                                       launch);
 }
 
 }  // namespace mpelu::cuda

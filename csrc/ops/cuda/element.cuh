@@ -71,4 +71,27 @@ __device__ Pack load(const Pack* from, bool exists, Fill fill) {
   return pack;
 }
 
+/// An access' results: function(inputs, outputs) makes outputs[i] of inputs[i], which has element i
+/// of each pack, all in the type of the arithmetic. Converted apart from what is computed, two half
+/// numbers take one instruction.
+template <typename T, int N, int kInputs, typename Function>
+__device__ Pack<T, N> computed(const Pack<T, N> (&packs)[kInputs], const Function& function) {
+  Arithmetic<T> inputs[N][kInputs];
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+#pragma unroll
+    for (int k = 0; k < kInputs; ++k) {
+      inputs[i][k] = widen(packs[k].values[i]);
+    }
+  }
+  Arithmetic<T> outputs[N];
+  function(inputs, outputs);
+  Pack<T, N> result;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    result.values[i] = narrow<T>(outputs[i]);
+  }
+  return result;
+}
+
 }  // namespace mpelu::cuda

@@ -43,9 +43,11 @@ __device__ void compute_packs(const ElementwiseTensors<Op::kInputs>& tensors, in
 #pragma unroll
   for (int u = 0; u < kUnroll; ++u) {
     const int64_t access = first + u * kElementwiseThreads;
-    op.compute(access * N, packs[u]);
+    const Access result = computed(packs[u], [&](const auto& inputs, auto& outputs) {
+      op.compute(access * N, inputs, outputs);
+    });
     if (access < length) {
-      static_cast<Access*>(tensors.output)[access] = packs[u][0];
+      static_cast<Access*>(tensors.output)[access] = result;
     }
   }
 }
@@ -61,16 +63,17 @@ __device__ void compute_rest(const ElementwiseTensors<Op::kInputs>& tensors, int
     for (int k = 0; k < Op::kInputs; ++k) {
       elements[k].values[0] = static_cast<const scalar_t*>(tensors.inputs[k])[index];
     }
-    op.compute(index, elements);
-    static_cast<scalar_t*>(tensors.output)[index] = elements[0].values[0];
+    const auto result = computed(
+        elements, [&](const auto& inputs, auto& outputs) { op.compute(index, inputs, outputs); });
+    static_cast<scalar_t*>(tensors.output)[index] = result.values[0];
   }
 }
 
 /// output = f(inputs...), elementwise in memory order. An Op has the number of inputs, kInputs,
 /// and that of blocks to a multiprocessor, kBlocks, which bounds a thread's registers; and
 ///
-///   template <int N>  // packs[0] = f(packs[0], ...), for elements index, ..., index + N - 1
-///   void compute(int64_t index, Pack<scalar_t, N> (&packs)[kInputs]) const;
+///   template <int N>  // outputs[i] = f(inputs[i]...), for elements index, ..., index + N - 1
+///   void compute(int64_t index, const V (&inputs)[N][kInputs], V (&outputs)[N]) const;
 ///
 /// It is also asked for elements that do not exist, of which it gets zeros. `length` is that of the
 /// tensors in accesses: their last numel - length * N elements are computed apart.

@@ -21,16 +21,14 @@ struct EluBackward {
   bool is_result;
 
   template <int N>
-  __device__ void compute(int64_t /*index*/, Pack<scalar_t, N> (&packs)[2]) const {
+  __device__ void compute(int64_t /*index*/, const V (&inputs)[N][2], V (&outputs)[N]) const {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      const V g = widen(packs[0].values[i]);
-      const V x = widen(packs[1].values[i]);
+      const auto [g, x] = inputs[i];
       math::Sums<V> unused{};
-      const V grad = is_result ? math::elu_backward_from_output(g, x, alpha)
-                               : math::backward<math::ParameterRange::kDecaying>(
-                                     g, x, math::Channel<V>{alpha, {V(1)}}, unused);
-      packs[0].values[i] = narrow<scalar_t>(grad);
+      outputs[i] = is_result ? math::elu_backward_from_output(g, x, alpha)
+                             : math::backward<math::ParameterRange::kDecaying>(
+                                   g, x, math::Channel<V>{alpha, {V(1)}}, unused);
     }
   }
 };

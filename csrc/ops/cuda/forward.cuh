@@ -22,20 +22,18 @@ struct Forward {
 
   __device__ Channel channel(uint32_t index) const { return view[index]; }
 
-  template <math::ParameterRange kRange, int N>
-  __device__ void compute(int i, Pack<scalar_t, N> (&packs)[1], const Channel& channel) const {
-    constexpr auto kPrecision = View::template kPrecision<scalar_t>;
-    scalar_t& value = packs[0].values[i];
-    value = narrow<scalar_t>(math::forward<kRange, kPrecision>(widen(value), channel));
+  template <math::ParameterRange kRange, typename V>
+  __device__ V compute(const V (&inputs)[1], const Channel& channel) const {
+    return math::forward<kRange, View::template kPrecision<scalar_t>>(inputs[0], channel);
   }
 };
 
-/// output = f(input), for the f of view's channels, with accesses of kMost elements at most.
-template <typename scalar_t, int kMost, typename View, typename Launch>
+/// output = f(input), for the f of view's channels; kMixed is launch_channelwise's.
+template <typename scalar_t, int kMixed, typename View, typename Launch>
 void launch_forward(const Layout& layout, const void* input, void* output, const View& view,
                     Launch& launch) {
-  launch_channelwise<scalar_t, kMost>({{input}, output, layout.numel()}, layout,
-                                      Forward<scalar_t, View>{view}, launch);
+  launch_channelwise<scalar_t, kMixed>({{input}, output, layout.numel()}, layout,
+                                       Forward<scalar_t, View>{view}, launch);
 }
 
 template <typename scalar_t, typename param_t, typename Launch>

@@ -113,16 +113,16 @@ inline Plan plan_rows(const Layout& layout, int64_t elements_per_access) {
   return plan;
 }
 
-/// `in_flight` is the number of rows that a thread has in flight.
-inline Plan plan_columns(const Layout& layout, int64_t elements_per_access, int64_t in_flight,
-                         int64_t rounds_of_one) {
+/// A tile has at most `widest` accesses side by side; `in_flight` is the number of rows that a
+/// thread has in flight.
+inline Plan plan_columns(const Layout& layout, int64_t elements_per_access, int64_t widest,
+                         int64_t in_flight, int64_t rounds_of_one) {
   Plan plan{};
   plan.reduction = Plan::Reduction::Columns;
   plan.elements_per_access = elements_per_access;
   plan.columns = layout.channels * layout.inner;
-  // Tiles of equal width, a warp wide where there are rows enough for the other threads.
+  // Tiles of equal width.
   const int64_t accesses = plan.columns / elements_per_access;
-  const int64_t widest = kTileThreads / std::min<int64_t>(layout.outer, 8);
   plan.width = static_cast<int>(ceil_divide(accesses, ceil_divide(accesses, widest)));
   plan.tiles = ceil_divide(accesses, plan.width);
   const int64_t height = std::min<int64_t>(layout.outer, kTileThreads / plan.width);
@@ -156,20 +156,37 @@ inline Plan plan_sums(const Layout& layout, int64_t element_size, bool aligned,
     return detail::plan_rows(layout, wide_rows ? widest : 1);
   }
   const int64_t elements_per_access = wide_columns ? widest_columns : 1;
-  return detail::plan_columns(layout, elements_per_access, unroll(elements_per_access),
+  // A warp wide where there are rows enough for the other threads: they add up what they have.
+  const int64_t tile = kTileThreads / std::min<int64_t>(layout.outer, 8);
+  return detail::plan_columns(layout, elements_per_access, tile, unroll(elements_per_access),
                               kRoundsOfOneLaunch);
 }
 
-/// Whether an elementwise kernel with wide accesses is to go by columns: where an access has
-/// elements of several channels, whose numbers a thread had better read once for many rows.
-inline bool is_columnwise(const Layout& layout, int64_t elements_per_access) {
+/// Whether blocks whose threads take so many elements each are few.
+inline bool is_small(const Layout& layout, int64_t elements_of_thread) {
+  return ceil_divide(layout.numel(), elements_of_thread * kTileThreads) <= kFewBlocks;
+}
+
+/// Whether accesses that begin with a row have elements of several channels, whose numbers a thread
+/// had better read once for many rows.
+inline bool has_mixed_columns(const Layout& layout, int64_t elements_per_access) {
   return layout.channels > 1 && layout.inner % elements_per_access != 0 &&
          layout.channels * layout.inner % elements_per_access == 0;
 }
 
-/// Its plan. Nothing is added up: blocks may be as many as there are rounds.
+/// Whether accesses have elements of one channel, and a thread that stays with its column has many
+/// rows, so that it need not find the channel of each access. With few it would only have waited
+/// for the channel's numbers before it asks for its elements.
+inline bool has_long_columns(const Layout& layout, int64_t elements_per_access, int64_t in_flight) {
+  return layout.channels > 1 && layout.inner % elements_per_access == 0 &&
+         layout.outer >= kShortestColumn && !is_small(layout, elements_per_access * in_flight);
+}
+
+/// The plan of an elementwise kernel by columns. Nothing is added up: a tile is as wide as it can
+/// be, for neighbours in memory, and blocks may be as many as there are rounds.
 inline Plan plan_columnwise(const Layout& layout, int64_t elements_per_access, int64_t in_flight) {
-  return detail::plan_columns(layout, elements_per_access, in_flight, /*rounds_of_one=*/1);
+  return detail::plan_columns(layout, elements_per_access, kTileThreads, in_flight,
+                              /*rounds_of_one=*/1);
 }
 
 }  // namespace mpelu::cuda

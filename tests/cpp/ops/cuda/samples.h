@@ -55,7 +55,7 @@ constexpr Layout kLargeLayouts[] = {{1, 1, 20001}, {1, 1, 40000}, {3, 2, 12000},
                                     {300, 40, 4},  {200, 260, 1}, {1, 300, 7},   {2, 60, 33}};
 
 /// Shapes of which a thread of an elementwise kernel takes several accesses: more than kFewBlocks
-/// blocks of them. By elements and by columns.
-constexpr Layout kHugeLayouts[] = {{9, 7, 70000}, {9001, 488, 1}};
+/// blocks of them. By elements, and by columns of several channels and of one.
+constexpr Layout kHugeLayouts[] = {{9, 7, 70000}, {1063, 4136, 1}, {67, 61, 1032}};
 
 }  // namespace emulation

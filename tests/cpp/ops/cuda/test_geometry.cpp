@@ -21,7 +21,8 @@ void for_each_plan(const Function& function) {
             function(layout, element_size,
                      cuda::plan_sums(layout, element_size, aligned, cuda::kBatchNormColumns));
             const int64_t widest = cuda::kAccessBytes / element_size;
-            if (aligned && cuda::is_columnwise(layout, widest)) {
+            if (aligned && (cuda::has_mixed_columns(layout, widest) ||
+                            cuda::has_long_columns(layout, widest, 1))) {
               function(layout, element_size, cuda::plan_columnwise(layout, widest, 1));
               function(layout, element_size, cuda::plan_columnwise(layout, widest, 4));
             }
@@ -102,11 +103,19 @@ CATCH_TEST_CASE("the layouts of networks get the reduction that reads them in or
 }
 
 CATCH_TEST_CASE("elements go by columns where an access has those of several channels", "[cuda]") {
-  CATCH_CHECK(cuda::is_columnwise({65536, 16, 1}, 4));        // channels last
-  CATCH_CHECK(cuda::is_columnwise({64, 2048, 49}, 8));        // rows of odd length
-  CATCH_CHECK_FALSE(cuda::is_columnwise({64, 16, 1024}, 4));  // contiguous
-  CATCH_CHECK_FALSE(cuda::is_columnwise({1, 1, 1023}, 4));    // shared parameters
-  CATCH_CHECK_FALSE(cuda::is_columnwise({65536, 3, 1}, 4));   // no accesses that begin with a row
+  CATCH_CHECK(cuda::has_mixed_columns({65536, 16, 1}, 4));        // channels last
+  CATCH_CHECK(cuda::has_mixed_columns({64, 2048, 49}, 8));        // rows of odd length
+  CATCH_CHECK_FALSE(cuda::has_mixed_columns({64, 16, 1024}, 4));  // contiguous
+  CATCH_CHECK_FALSE(cuda::has_mixed_columns({1, 1, 1023}, 4));    // shared parameters
+  CATCH_CHECK_FALSE(cuda::has_mixed_columns({65536, 3, 1}, 4));   // no access begins with a row
+}
+
+CATCH_TEST_CASE("elements of one channel go by columns where these are many and long", "[cuda]") {
+  CATCH_CHECK(cuda::has_long_columns({512, 64, 1024}, 8, 2));        // 64 MB of a half type
+  CATCH_CHECK_FALSE(cuda::has_long_columns({64, 16, 1024}, 8, 2));   // a layer's 2 MB
+  CATCH_CHECK_FALSE(cuda::has_long_columns({8, 64, 65536}, 8, 2));   // few rows
+  CATCH_CHECK_FALSE(cuda::has_long_columns({4096, 256, 49}, 8, 2));  // rows of odd length
+  CATCH_CHECK_FALSE(cuda::has_long_columns({1, 1, 1 << 26}, 8, 2));  // shared parameters
 }
 
 CATCH_TEST_CASE("an elementwise kernel by columns has blocks for every round up to many",

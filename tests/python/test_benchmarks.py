@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import bars
 import cuda_bars
 from atomic_baseline import ATOMIC
+from measure import ROUNDS, interleaved
 
 BARS = [
     *bars.activation_bars(),
@@ -30,6 +32,21 @@ def test_both_sides_of_a_bar_run(bar: bars.Bar) -> None:
             continue
         shape = tuple(min(size, 6) for size in side.case.shape)
         replace(side, case=replace(side.case, shape=shape, device="cpu")).task()()
+
+
+def test_a_timed_call_does_not_write_to_the_memory_of_the_call_before() -> None:
+    """Where the allocator lets one do so, the caches still have a part of that memory."""
+    pointers: list[int] = []
+
+    def task() -> torch.Tensor:
+        result = torch.empty(1 << 20)
+        pointers.append(result.data_ptr())
+        return result
+
+    interleaved([(task, 1)], seconds=0.01)
+    repeated = sum(a == b for a, b in pairwise(pointers))
+    assert len(pointers) > 10 * ROUNDS
+    assert repeated <= 2 + ROUNDS  # only where a turn, or the warm-up, ends
 
 
 def test_a_bar_that_fails_costs_none_of_the_others(

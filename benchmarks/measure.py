@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -61,9 +62,9 @@ def interleaved(tasks: Sequence[tuple[Task, int]], seconds: float) -> list[Time]
     """
 
     def turn(task: Task, threads: int) -> Callable[[], float]:
-        # As a variable's value, a result lives until the next one is there. Otherwise it is up to the
-        # allocator whose memory a call writes to: that of the call before, which is in part in the
-        # caches yet, or another's (a tenth to a seventh of the time of 17 MB on Zen 5).
+        # As a variable's value, a result lives until the next one is there. Otherwise it is up to
+        # the allocator whose memory a call writes to: that of the call before, which is in part in
+        # the caches yet, or another's (a tenth to a seventh of the time of 17 MB on Zen 5).
         timer = Timer("result = task()", globals={"task": task}, num_threads=threads)
         timer.timeit(3)
         calls = max(1, int(seconds / ROUNDS / timer.timeit(3).median))
@@ -103,11 +104,12 @@ class Captured:
         with torch.cuda.stream(stream):
             # Made in the stream of the capture: autograd runs a backward where its forward ran.
             task = make_task()
+            latest: deque[object] = deque(maxlen=1)  # lives until the next one is there, as above
             for _ in range(3):
-                task()
+                latest.append(task())
             with torch.cuda.graph(graph, stream=stream):
                 for _ in range(CALLS_OF_GRAPH):
-                    task()
+                    latest.append(task())
         return cls(task, graph)
 
     def seconds(self, replays: int) -> float:

@@ -72,7 +72,7 @@ struct Rate {
   V beta;
 
   /// beta * x, at least kMin and, where it may grow with x < 0, at most kMax; and its rounding
-  /// error.
+  /// error. For x > 0 either may be anything, even NaN.
   template <bool kGrows>
   MPELU_HOST_DEVICE V times(V x, V& error) const {
     using R = Real<V>;
@@ -176,7 +176,8 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const RateOfV& rate) {
 /// The exponential of z <= 0, 0 from about the smallest normal number on: scale * (1 + r + r^2 h),
 /// where scale is a power of two and |r| <= ln(2) / 2. Returns h (as one struct of all three, GCC
 /// makes slower code of it). ln 2 in one part and a shorter polynomial leave it correct to about
-/// 1 + |z| units in the last place, as the rounding of z would.
+/// 1 + |z| units in the last place, as the rounding of z would. For z > 0 all three may be
+/// anything, even NaN: who calls it selects.
 template <typename V>
 MPELU_HOST_DEVICE V decay(V z, V& scale, V& r) {
   using R = Real<V>;

@@ -33,9 +33,9 @@ SHAPES = {
 # elements and by columns: more than kFewBlocks blocks (csrc/ops/cuda) of accesses of 16 bytes. The
 # last access has elements of its own, and the last block and the last tile have threads with none.
 LARGE_SHAPES = {
-    "elements": (3, 7, 99_865),
-    "columns": (1016, 4136),
-    "columns of one channel": (67, 61, 1032),
+    "elements": ((3, 7, 99_865), DTYPES),
+    "columns": ((1016, 4136), DTYPES),
+    "columns of one channel": ((67, 61, 4112), HALF_DTYPES),
 }
 
 
@@ -98,9 +98,14 @@ def run_batch_norm(
                 result.cpu()
 
 
-def run_dtypes(shape: tuple[int, ...], device: str, most_kinds: int | None = None) -> None:
+def run_dtypes(
+    shape: tuple[int, ...],
+    device: str,
+    dtypes: tuple[torch.dtype, ...] = DTYPES,
+    most_kinds: int | None = None,
+) -> None:
     values = [make_values(shape, torch.float64, seed) for seed in (1, 0)]
-    for dtype in DTYPES:
+    for dtype in dtypes:
         tensors = [tensor.to(dtype) for tensor in values]
         for parameter_dtype in {dtype, torch.float32 if dtype in HALF_DTYPES else dtype}:
             run(tensors, parameter_dtype, device, most_kinds)
@@ -111,8 +116,8 @@ def run_dtypes(shape: tuple[int, ...], device: str, most_kinds: int | None = Non
 def main(device: str = "cuda") -> None:
     for shape in SHAPES.values():
         run_dtypes(shape, device)
-    for shape in LARGE_SHAPES.values():
-        run_dtypes(shape, device, most_kinds=1)
+    for shape, dtypes in LARGE_SHAPES.values():
+        run_dtypes(shape, device, dtypes, most_kinds=1)
 
 
 if __name__ == "__main__":

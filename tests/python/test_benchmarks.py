@@ -46,7 +46,7 @@ def test_a_timed_call_does_not_write_to_the_memory_of_the_call_before() -> None:
     interleaved([(task, 1)], seconds=0.01)
     repeated = sum(a == b for a, b in pairwise(pointers))
     assert len(pointers) > 10 * ROUNDS
-    assert repeated <= 2 + ROUNDS  # only where a turn, or the warm-up, ends
+    assert repeated <= 2 * (2 + ROUNDS)  # only where a turn or a warm-up ends, torch's own too
 
 
 def test_a_bar_that_fails_costs_none_of_the_others(

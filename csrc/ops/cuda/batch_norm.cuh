@@ -146,7 +146,7 @@ class InputGradientView {
 };
 
 /// The gradient of the input.
-template <typename scalar_t, typename View>
+template <typename View>
 struct InputGradient {
   static constexpr int kInputs = 2;
   static constexpr int kBlocks = 5;
@@ -222,8 +222,7 @@ void launch_batch_norm_backward(const BatchNormBackwardArguments& arguments, con
   using View = InputGradientView<param_t, V>;
   const View gradient_view(parameters, arguments.means, layout.channels);
   launch_channelwise<scalar_t, kFew<scalar_t>>({{grad_output, input}, grad_input, layout.numel()},
-                                               layout, InputGradient<scalar_t, View>{gradient_view},
-                                               launch);
+                                               layout, InputGradient<View>{gradient_view}, launch);
 }
 
 }  // namespace mpelu::cuda

@@ -13,10 +13,12 @@
 
 // Elementwise operations with the numbers of each element's channel. A thread finds the channel of
 // each of its accesses, or stays with its columns, whose channels' numbers it has read once for all
-// of its rows: where an access has elements of several channels, or there are many rows.
+// of its rows: where an access has elements of several channels, or those of a half type are so
+// many that finding channels would take longer than the memory.
 //
-// An Op has the number of inputs, kInputs; that of blocks to a multiprocessor, kBlocks and, where a
-// thread has the numbers of several channels, kBlocksByColumns, which bounds its registers; and
+// An Op has the number of inputs, kInputs; that of blocks to a multiprocessor, which bounds a
+// thread's registers: kBlocks of kElementwiseThreads, and kBlocksByColumns of kTileThreads where a
+// thread has the numbers of several channels; and
 //
 //   Channel channel(uint32_t index) const;  // of which grows() tells the range
 //
@@ -157,9 +159,9 @@ void launch_columnwise(const ElementwiseTensors<Op::kInputs>& tensors, const Lay
          tensors, ColumnsGeometry(layout, plan), op);
 }
 
-/// Where the tensors lie so that they can be made, with accesses of 16 bytes to elements of one
-/// channel, and of kMixed elements where they may be of several.
-template <typename scalar_t, int kMixed, typename Op, typename Launch>
+/// With accesses of kMost elements where the tensors lie so that they can be made, and of 16 bytes
+/// in long columns of half types.
+template <typename scalar_t, int kMost, typename Op, typename Launch>
 void launch_channelwise(const ElementwiseTensors<Op::kInputs>& tensors, const Layout& layout,
                         const Op& op, Launch& launch) {
   // A layout without elements may have no channels, by which nothing can be divided.
@@ -167,7 +169,6 @@ void launch_channelwise(const ElementwiseTensors<Op::kInputs>& tensors, const La
     return;
   }
   const bool aligned = tensors.are_aligned();
-  // Numbers of two bytes come faster than a thread could find the channel of each access.
   if constexpr (sizeof(scalar_t) == 2) {
     constexpr int kWide = kWidest<scalar_t>;
     constexpr int kUnroll = unroll(kWide * Op::kInputs);
@@ -175,15 +176,15 @@ void launch_channelwise(const ElementwiseTensors<Op::kInputs>& tensors, const La
       return launch_columnwise<scalar_t, kWide, 1, kUnroll>(tensors, layout, op, launch);
     }
   }
-  if (aligned && has_mixed_columns(layout, kMixed)) {
-    constexpr int kUnroll = unroll(kMixed * Op::kInputs);
-    if (is_small(layout, kMixed * kUnroll)) {
-      return launch_columnwise<scalar_t, kMixed, kMixed, 1>(tensors, layout, op, launch);
+  if (aligned && has_mixed_columns(layout, kMost)) {
+    constexpr int kUnroll = unroll(kMost * Op::kInputs);
+    if (is_small(tensors.numel, kMost * kUnroll * kTileThreads)) {
+      return launch_columnwise<scalar_t, kMost, kMost, 1>(tensors, layout, op, launch);
     }
-    return launch_columnwise<scalar_t, kMixed, kMixed, kUnroll>(tensors, layout, op, launch);
+    return launch_columnwise<scalar_t, kMost, kMost, kUnroll>(tensors, layout, op, launch);
   }
-  launch_elementwise<scalar_t, kMixed>(tensors, ByElement<scalar_t, Op>{Channels(layout), op},
-                                       launch);
+  launch_elementwise<scalar_t, kMost>(tensors, ByElement<scalar_t, Op>{Channels(layout), op},
+                                      launch);
 }
 
 }  // namespace mpelu::cuda

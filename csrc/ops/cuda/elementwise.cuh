@@ -96,7 +96,7 @@ void launch_elementwise_packs(const ElementwiseTensors<Op::kInputs>& tensors, co
     launch(kernel, ceil_divide(tensors.numel, block), kElementwiseThreads, tensors,
            tensors.numel / N, op);
   };
-  if (ceil_divide(tensors.numel, kUnroll * kOfThreads) <= kFewBlocks) {
+  if (is_small(tensors.numel, kUnroll * kOfThreads)) {
     start(elementwise_kernel<scalar_t, Op, N, 1>, kOfThreads);
   } else {
     start(elementwise_kernel<scalar_t, Op, N, kUnroll>, kUnroll * kOfThreads);

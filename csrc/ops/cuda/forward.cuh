@@ -28,12 +28,12 @@ struct Forward {
   }
 };
 
-/// output = f(input), for the f of view's channels; kMixed is launch_channelwise's.
-template <typename scalar_t, int kMixed, typename View, typename Launch>
+/// output = f(input), for the f of view's channels; kMost is launch_channelwise's.
+template <typename scalar_t, int kMost, typename View, typename Launch>
 void launch_forward(const Layout& layout, const void* input, void* output, const View& view,
                     Launch& launch) {
-  launch_channelwise<scalar_t, kMixed>({{input}, output, layout.numel()}, layout,
-                                       Forward<scalar_t, View>{view}, launch);
+  launch_channelwise<scalar_t, kMost>({{input}, output, layout.numel()}, layout,
+                                      Forward<scalar_t, View>{view}, launch);
 }
 
 template <typename scalar_t, typename param_t, typename Launch>

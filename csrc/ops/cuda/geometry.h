@@ -23,8 +23,8 @@ constexpr int kTileThreads = 256;
 /// elements, which take registers and code.
 MPELU_HOST_DEVICE constexpr int unroll(int64_t elements) { return elements > 4 ? 2 : 4; }
 
-/// Fewer blocks of an elementwise kernel do not fill the largest device: a tensor that would be cut
-/// into so few has its threads take one access each.
+/// No more blocks of an elementwise kernel than these do not fill the largest device: a tensor that
+/// would be cut into so few has its threads take one access each.
 constexpr int64_t kFewBlocks = 1024;
 
 /// The most that a block of an elementwise kernel takes, whatever its accesses and tensors.
@@ -33,6 +33,17 @@ constexpr int64_t kMostElementsOfBlock = kElementwiseThreads * 16;
 /// Enough blocks to fill the largest device, few enough that what each does once costs nothing:
 /// reading its channels' numbers, and adding up its sums.
 constexpr int64_t kManyBlocks = 1024;
+
+/// So many, where nothing is added up: several times what the largest device holds at a time, which
+/// waits little for the last of them then.
+constexpr int64_t kElementwiseBlocks = 2048;
+
+/// Accesses side by side in a tile of an elementwise kernel, at most: rows of 2 KB.
+constexpr int64_t kElementwiseTile = 128;
+
+/// Loop rounds of a thread for which it is worth its while to stay with a column whose accesses are
+/// of one channel.
+constexpr int64_t kRoundsOfLongColumns = 2;
 
 /// Loop rounds that one block may take before it pays to cut its sum and launch a second kernel.
 constexpr int64_t kRoundsOfOneLaunch = 4;
@@ -90,12 +101,14 @@ inline int results_of_block(int threads) { return std::min(kTileThreads / thread
 
 namespace detail {
 
-/// Cuts `length` items, of which a block takes `round` per loop round, `tiles` times side by side;
-/// not at all where one block can take them in so many rounds.
-inline void split(Plan& plan, int64_t length, int64_t round, int64_t rounds_of_one) {
+/// Cuts `length` items, of which a block takes `round` per loop round, `tiles` times side by side,
+/// into `blocks` blocks or somewhat more; not at all where one block can take them in so many
+/// rounds.
+inline void split(Plan& plan, int64_t length, int64_t round, int64_t blocks,
+                  int64_t rounds_of_one) {
   const int64_t rounds = ceil_divide(length, round);
   const int64_t wanted =
-      rounds <= rounds_of_one ? 1 : std::clamp(kManyBlocks / plan.tiles, int64_t{1}, rounds);
+      rounds <= rounds_of_one ? 1 : std::min(ceil_divide(blocks, plan.tiles), rounds);
   plan.split_length = ceil_divide(rounds, wanted) * round;
   plan.splits = ceil_divide(length, plan.split_length);
 }
@@ -109,14 +122,14 @@ inline Plan plan_rows(const Layout& layout, int64_t elements_per_access) {
   plan.width = 1;
   plan.tiles = layout.channels;
   plan.columns = layout.channels;
-  split(plan, length, plan.threads * unroll(elements_per_access), kRoundsOfOneLaunch);
+  split(plan, length, plan.threads * unroll(elements_per_access), kManyBlocks, kRoundsOfOneLaunch);
   return plan;
 }
 
 /// A tile has at most `widest` accesses side by side; `in_flight` is the number of rows that a
 /// thread has in flight.
 inline Plan plan_columns(const Layout& layout, int64_t elements_per_access, int64_t widest,
-                         int64_t in_flight, int64_t rounds_of_one) {
+                         int64_t in_flight, int64_t blocks, int64_t rounds_of_one) {
   Plan plan{};
   plan.reduction = Plan::Reduction::Columns;
   plan.elements_per_access = elements_per_access;
@@ -127,7 +140,7 @@ inline Plan plan_columns(const Layout& layout, int64_t elements_per_access, int6
   plan.tiles = ceil_divide(accesses, plan.width);
   const int64_t height = std::min<int64_t>(layout.outer, kTileThreads / plan.width);
   plan.threads = static_cast<int>(plan.width * height);
-  split(plan, layout.outer, height * in_flight, rounds_of_one);
+  split(plan, layout.outer, height * in_flight, blocks, rounds_of_one);
   return plan;
 }
 
@@ -159,12 +172,12 @@ inline Plan plan_sums(const Layout& layout, int64_t element_size, bool aligned,
   // A warp wide where there are rows enough for the other threads: they add up what they have.
   const int64_t tile = kTileThreads / std::min<int64_t>(layout.outer, 8);
   return detail::plan_columns(layout, elements_per_access, tile, unroll(elements_per_access),
-                              kRoundsOfOneLaunch);
+                              kManyBlocks, kRoundsOfOneLaunch);
 }
 
-/// Whether blocks whose threads take so many elements each are few.
-inline bool is_small(const Layout& layout, int64_t elements_of_thread) {
-  return ceil_divide(layout.numel(), elements_of_thread * kTileThreads) <= kFewBlocks;
+/// Whether so many elements make few blocks of so many.
+inline bool is_small(int64_t numel, int64_t elements_of_block) {
+  return ceil_divide(numel, elements_of_block) <= kFewBlocks;
 }
 
 /// Whether accesses that begin with a row have elements of several channels, whose numbers a thread
@@ -174,19 +187,21 @@ inline bool has_mixed_columns(const Layout& layout, int64_t elements_per_access)
          layout.channels * layout.inner % elements_per_access == 0;
 }
 
+/// The plan of an elementwise kernel by columns.
+inline Plan plan_columnwise(const Layout& layout, int64_t elements_per_access, int64_t in_flight) {
+  return detail::plan_columns(layout, elements_per_access, kElementwiseTile, in_flight,
+                              kElementwiseBlocks, /*rounds_of_one=*/1);
+}
+
 /// Whether accesses have elements of one channel, and a thread that stays with its column has many
 /// rows, so that it need not find the channel of each access. With few it would only have waited
 /// for the channel's numbers before it asks for its elements.
 inline bool has_long_columns(const Layout& layout, int64_t elements_per_access, int64_t in_flight) {
-  return layout.channels > 1 && layout.inner % elements_per_access == 0 &&
-         layout.outer >= kShortestColumn && !is_small(layout, elements_per_access * in_flight);
-}
-
-/// The plan of an elementwise kernel by columns. Nothing is added up: a tile is as wide as it can
-/// be, for neighbours in memory, and blocks may be as many as there are rounds.
-inline Plan plan_columnwise(const Layout& layout, int64_t elements_per_access, int64_t in_flight) {
-  return detail::plan_columns(layout, elements_per_access, kTileThreads, in_flight,
-                              /*rounds_of_one=*/1);
+  if (layout.channels == 1 || layout.inner % elements_per_access != 0) {
+    return false;
+  }
+  const Plan plan = plan_columnwise(layout, elements_per_access, in_flight);
+  return plan.split_length >= kRoundsOfLongColumns * in_flight * plan.height();
 }
 
 }  // namespace mpelu::cuda

@@ -56,6 +56,6 @@ constexpr Layout kLargeLayouts[] = {{1, 1, 20001}, {1, 1, 40000}, {3, 2, 12000},
 
 /// Shapes of which a thread of an elementwise kernel takes several accesses: more than kFewBlocks
 /// blocks of them. By elements, and by columns of several channels and of one.
-constexpr Layout kHugeLayouts[] = {{9, 7, 70000}, {1063, 4136, 1}, {67, 61, 1032}};
+constexpr Layout kHugeLayouts[] = {{9, 7, 70000}, {1063, 4136, 1}, {67, 61, 4112}};
 
 }  // namespace emulation

@@ -228,6 +228,7 @@ CATCH_TEST_CASE("batch norm's kernels equal a float64 loop where a thread takes 
                 "[cuda]") {
   for (const auto& layout : kHugeLayouts) {
     check<float, float>({.layout = layout});
+    check<c10::BFloat16, float>({.layout = layout});
   }
 }
 

@@ -67,7 +67,8 @@ CATCH_TEST_CASE("a plan fits the limits of blocks and grids", "[cuda]") {
   for_each_plan([&](const Layout& layout, int64_t, const Plan& plan) {
     count.expect(plan.threads >= 1 && plan.threads <= cuda::kTileThreads);
     count.expect(plan.width >= 1 && plan.threads == plan.width * plan.height());
-    count.expect(plan.blocks() <= std::max(cuda::kManyBlocks, layout.channels * layout.inner));
+    count.expect(plan.blocks() < cuda::kElementwiseBlocks + plan.tiles);
+    count.expect(plan.tiles <= layout.channels * layout.inner);
   });
   CATCH_CHECK(count.wrong == 0);
 }
@@ -111,17 +112,29 @@ CATCH_TEST_CASE("elements go by columns where an access has those of several cha
 }
 
 CATCH_TEST_CASE("elements of one channel go by columns where these are many and long", "[cuda]") {
-  CATCH_CHECK(cuda::has_long_columns({512, 64, 1024}, 8, 2));        // 64 MB of a half type
-  CATCH_CHECK_FALSE(cuda::has_long_columns({64, 16, 1024}, 8, 2));   // a layer's 2 MB
-  CATCH_CHECK_FALSE(cuda::has_long_columns({8, 64, 65536}, 8, 2));   // few rows
-  CATCH_CHECK_FALSE(cuda::has_long_columns({4096, 256, 49}, 8, 2));  // rows of odd length
-  CATCH_CHECK_FALSE(cuda::has_long_columns({1, 1, 1 << 26}, 8, 2));  // shared parameters
+  CATCH_CHECK(cuda::has_long_columns({512, 64, 1024}, 8, 2));         // 64 MB of a half type
+  CATCH_CHECK_FALSE(cuda::has_long_columns({64, 16, 1024}, 8, 2));    // a layer's 2 MB
+  CATCH_CHECK_FALSE(cuda::has_long_columns({4, 64, 65536}, 8, 2));    // few rows
+  CATCH_CHECK_FALSE(cuda::has_long_columns({4096, 256, 49}, 8, 2));   // rows of odd length
+  CATCH_CHECK_FALSE(cuda::has_long_columns({64, 1, 1 << 20}, 8, 2));  // shared parameters
 }
 
 CATCH_TEST_CASE("an elementwise kernel by columns has blocks for every round up to many",
                 "[cuda]") {
   CATCH_CHECK(cuda::plan_columnwise({128, 2048, 1}, 4, 1).blocks() == 256);
-  CATCH_CHECK(cuda::plan_columnwise({1 << 20, 64, 1}, 4, 4).blocks() == cuda::kManyBlocks);
+  CATCH_CHECK(cuda::plan_columnwise({1 << 20, 64, 1}, 4, 4).blocks() == cuda::kElementwiseBlocks);
+}
+
+CATCH_TEST_CASE("the last blocks of long columns leave little of a large device idle", "[cuda]") {
+  constexpr int64_t kAtATime = 132 * 4;  // an H200's multiprocessors, with four blocks each
+  for (const Layout& layout :
+       {Layout{128, 256, 1024}, Layout{64, 64, 12544}, Layout{32, 256, 3136}, Layout{64, 96, 12544},
+        Layout{64, 128, 12544}, Layout{66, 256, 1024}, Layout{512, 512, 784}}) {
+    CATCH_REQUIRE(cuda::has_long_columns(layout, 8, 2));
+    const Plan plan = cuda::plan_columnwise(layout, 8, 2);
+    const int64_t waves = ceil_divide(plan.blocks(), kAtATime);
+    CATCH_CHECK(plan.blocks() > 0.85 * waves * kAtATime);
+  }
 }
 
 CATCH_TEST_CASE("a small channel is summed by one block, a large one by many", "[cuda]") {

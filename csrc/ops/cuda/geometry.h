@@ -34,8 +34,8 @@ constexpr int64_t kMostElementsOfBlock = kElementwiseThreads * 16;
 /// reading its channels' numbers, and adding up its sums.
 constexpr int64_t kManyBlocks = 1024;
 
-/// So many, where nothing is added up: several times what the largest device holds at a time, which
-/// waits little for the last of them then.
+/// Where nothing is added up: several times what the largest device holds at a time, which waits
+/// little for the last of them then.
 constexpr int64_t kElementwiseBlocks = 2048;
 
 /// Accesses side by side in a tile of an elementwise kernel, at most: rows of 2 KB.
@@ -101,14 +101,22 @@ inline int results_of_block(int threads) { return std::min(kTileThreads / thread
 
 namespace detail {
 
-/// Cuts `length` items, of which a block takes `round` per loop round, `tiles` times side by side,
-/// into `blocks` blocks or somewhat more; not at all where one block can take them in so many
-/// rounds.
-inline void split(Plan& plan, int64_t length, int64_t round, int64_t blocks,
-                  int64_t rounds_of_one) {
+/// Into how many blocks a tensor is cut, or somewhat more; one block takes what it can in so many
+/// rounds of its loop.
+struct Cut {
+  int64_t blocks;
+  int64_t rounds_of_one;
+};
+
+constexpr Cut kCutOfSums{.blocks = kManyBlocks, .rounds_of_one = kRoundsOfOneLaunch};
+/// Where nothing is added up, blocks may be as many as there are rounds.
+constexpr Cut kElementwiseCut{.blocks = kElementwiseBlocks, .rounds_of_one = 1};
+
+/// Cuts `length` items, of which a block takes `round` per loop round, `tiles` times side by side.
+inline void split(Plan& plan, int64_t length, int64_t round, const Cut& cut) {
   const int64_t rounds = ceil_divide(length, round);
   const int64_t wanted =
-      rounds <= rounds_of_one ? 1 : std::min(ceil_divide(blocks, plan.tiles), rounds);
+      rounds <= cut.rounds_of_one ? 1 : std::min(ceil_divide(cut.blocks, plan.tiles), rounds);
   plan.split_length = ceil_divide(rounds, wanted) * round;
   plan.splits = ceil_divide(length, plan.split_length);
 }
@@ -122,14 +130,14 @@ inline Plan plan_rows(const Layout& layout, int64_t elements_per_access) {
   plan.width = 1;
   plan.tiles = layout.channels;
   plan.columns = layout.channels;
-  split(plan, length, plan.threads * unroll(elements_per_access), kManyBlocks, kRoundsOfOneLaunch);
+  split(plan, length, plan.threads * unroll(elements_per_access), kCutOfSums);
   return plan;
 }
 
 /// A tile has at most `widest` accesses side by side; `in_flight` is the number of rows that a
 /// thread has in flight.
 inline Plan plan_columns(const Layout& layout, int64_t elements_per_access, int64_t widest,
-                         int64_t in_flight, int64_t blocks, int64_t rounds_of_one) {
+                         int64_t in_flight, const Cut& cut) {
   Plan plan{};
   plan.reduction = Plan::Reduction::Columns;
   plan.elements_per_access = elements_per_access;
@@ -140,7 +148,7 @@ inline Plan plan_columns(const Layout& layout, int64_t elements_per_access, int6
   plan.tiles = ceil_divide(accesses, plan.width);
   const int64_t height = std::min<int64_t>(layout.outer, kTileThreads / plan.width);
   plan.threads = static_cast<int>(plan.width * height);
-  split(plan, layout.outer, height * in_flight, blocks, rounds_of_one);
+  split(plan, layout.outer, height * in_flight, cut);
   return plan;
 }
 
@@ -172,7 +180,7 @@ inline Plan plan_sums(const Layout& layout, int64_t element_size, bool aligned,
   // A warp wide where there are rows enough for the other threads: they add up what they have.
   const int64_t tile = kTileThreads / std::min<int64_t>(layout.outer, 8);
   return detail::plan_columns(layout, elements_per_access, tile, unroll(elements_per_access),
-                              kManyBlocks, kRoundsOfOneLaunch);
+                              detail::kCutOfSums);
 }
 
 /// Whether so many elements make few blocks of so many.
@@ -190,7 +198,7 @@ inline bool has_mixed_columns(const Layout& layout, int64_t elements_per_access)
 /// The plan of an elementwise kernel by columns.
 inline Plan plan_columnwise(const Layout& layout, int64_t elements_per_access, int64_t in_flight) {
   return detail::plan_columns(layout, elements_per_access, kElementwiseTile, in_flight,
-                              kElementwiseBlocks, /*rounds_of_one=*/1);
+                              detail::kElementwiseCut);
 }
 
 /// Whether accesses have elements of one channel, and a thread that stays with its column has many

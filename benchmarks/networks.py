@@ -43,6 +43,7 @@ def _recomputing(depth: int) -> nn.Module:
 
 
 RESULTS = {"cpu": Path("benchmarks/results"), "cuda": Path("benchmarks/results/gpu")}
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 #: By depth. torch's own activations are in place where they can be, which takes the least memory.
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {
@@ -59,7 +60,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Bar:
-    """A network of ours takes at most `limit` times as much of `key` as ReLU's of that depth."""
+    """A network of ours takes at most `limit` times as much of `key` as ReLU's of that depth.
+
+    Both are contiguous.
+    """
 
     what: str
     key: str
@@ -72,10 +76,16 @@ class Bar:
 
     def result(self, rows: list[Row]) -> Result | None:
         """None where the networks of that depth are not among the rows."""
-        found = {row["network"]: row[self.key] for row in rows if row["depth"] == self.depth}
+        case = (self.depth, "contiguous")
+        found = {row["network"]: row[self.key] for row in rows if case_of(row) == case}
         if not {OURS, RELU} <= found.keys():
             return None
         return Result(self.name, found[OURS] / found[RELU], self.limit)
+
+
+def case_of(row: Row) -> tuple[int, str]:
+    """What tells apart the cases of one file."""
+    return row["depth"], row["layout"]
 
 
 BARS = (
@@ -90,11 +100,12 @@ class Case:
     depth: int
     batch: int
     device: torch.device
+    layout: str = "contiguous"
 
     def label(self) -> str:
         threads = torch.get_num_threads()
         counted = f", {threads} thread{'s' * (threads > 1)}" * (self.device.type == "cpu")
-        return f"depth {self.depth}, batch {self.batch} on {self.device}{counted}"
+        return f"depth {self.depth}, batch {self.batch}, {self.layout} on {self.device}{counted}"
 
 
 class TrainingStep:
@@ -102,8 +113,10 @@ class TrainingStep:
 
     def __init__(self, make: Callable[[int], nn.Module], case: Case) -> None:
         torch.manual_seed(0)
-        self.model = make(case.depth).to(case.device)
-        self.images = torch.randn(case.batch, 3, 32, 32, device=case.device)
+        memory_format = FORMATS[case.layout]
+        images = torch.randn(case.batch, 3, 32, 32, device=case.device)
+        self.model = make(case.depth).to(case.device, memory_format=memory_format)
+        self.images = images.contiguous(memory_format=memory_format)
         self.labels = torch.arange(case.batch, device=case.device) % CLASSES
         groups = mpelu.optim.param_groups(self.model, lr=0.01, weight_decay=1e-4)
         self.optimizer = torch.optim.SGD(groups, momentum=0.9)
@@ -178,11 +191,15 @@ def main() -> int:
     keep_memory()
     device = torch.device(arguments.device)
     rows: list[Row] = []
-    for case in (Case(164, 64, device), Case(1001, 8 if device.type == "cpu" else 64, device)):
+    for case in (
+        Case(164, 64, device),
+        Case(164, 64, device, "channels_last"),
+        Case(1001, 8 if device.type == "cpu" else 64, device),
+    ):
         of_case = list(measure_case(case, arguments.rounds))
         print_table(case, of_case)
         rows += of_case
-        # After every depth: who kills this keeps what is measured.
+        # After every case: who kills this keeps what is measured.
         path = write_results("networks", device.type, rows, arguments.output)
     print("written:", path)
     results = [bar.result(rows) for bar in BARS]

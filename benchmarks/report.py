@@ -198,10 +198,12 @@ def gpu_table() -> str:
     return "\n".join(lines)
 
 
-def by_depth(result: Result) -> dict[int, list[Row]]:
-    table: dict[int, list[Row]] = {}
+def by_case(result: Result) -> dict[str, list[Row]]:
+    """What is said of a case -> its networks."""
+    table: dict[str, list[Row]] = {}
     for row in result["rows"]:
-        table.setdefault(row["depth"], []).append(row)
+        layout = "" if row["layout"] == "contiguous" else ", channels last"
+        table.setdefault(f"{row['depth']}, {row['batch']}{layout}", []).append(row)
     return table
 
 
@@ -234,11 +236,11 @@ def steps_table(facts: str, result: Result) -> list[str]:
         "| depth, batch | | step | x ReLU | peak memory | x ReLU |",
         "|---|---|---|---|---|---|",
     ]
-    for rows in by_depth(result).values():
+    for case, rows in by_case(result).items():
         relu = next(row for row in rows if row["network"] == networks.RELU)
         for row in rows:
             cells = (
-                f"{row['depth']}, {row['batch']}",
+                case,
                 row["network"],
                 f"{row['median_s'] * 1e3:.0f} ms",
                 f"{row['median_s'] / relu['median_s']:.2f}",
@@ -264,10 +266,10 @@ def pyplot() -> ModuleType:
 
 def draw_networks(result: Result) -> None:
     plt = pyplot()
-    table = by_depth(result)
+    table = by_case(result)
     size = (10, 2.2 * len(table))
     figure, axes = plt.subplots(len(table), 2, figsize=size, sharey=True, squeeze=False)
-    for (depth, rows), (time_axis, memory_axis) in zip(table.items(), axes, strict=True):
+    for (case, rows), (time_axis, memory_axis) in zip(table.items(), axes, strict=True):
         names = [row["network"] for row in rows][::-1]
         colours = ["tab:orange" if name.startswith(networks.OURS) else "tab:grey" for name in names]
         for axis, what, unit, key, scale in (
@@ -277,7 +279,7 @@ def draw_networks(result: Result) -> None:
             bars = axis.barh(names, [row[key] / scale for row in rows][::-1], color=colours)
             axis.bar_label(bars, fmt="%.0f", padding=2, fontsize=8)
             axis.margins(x=0.12)
-            axis.set_title(f"depth {depth}, batch {rows[0]['batch']}: {what}, {unit}", fontsize=10)
+            axis.set_title(f"depth, batch {case}: {what}, {unit}", fontsize=10)
     figure.suptitle(described(result), fontsize=8)
     figure.tight_layout()
     figure.savefig(NETWORKS_CHART, dpi=110)

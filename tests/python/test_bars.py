@@ -146,23 +146,24 @@ def test_an_infinity_is_an_error_where_the_value_is_finite_or_of_another_sign() 
     assert accuracy.measure("", -y, x - torch.tensor([0, 1]), 0.25, -1.0).largest_ulp == math.inf
 
 
-def network_rows(depth: int, **ours: float) -> Iterator[dict[str, Any]]:
+def network_rows(depth: int, layout: str = "contiguous", **ours: float) -> Iterator[dict[str, Any]]:
     """A network of ours, as good as its bars ask, but for what is given; and ReLU's."""
-    row = {"depth": depth, "median_s": 1.0, "peak_bytes": 100, "first_loss": 2.0, "last_loss": 1.5}
+    row = {"depth": depth, "layout": layout, "median_s": 1.0, "peak_bytes": 100}
+    row |= {"first_loss": 2.0, "last_loss": 1.5}
     yield {**row, "network": networks.OURS, "median_s": 0.9, **ours}
     yield {**row, "network": networks.RELU}
 
 
 @pytest.fixture
 def check_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Main:
-    """networks.py with what a network of ours has at a depth."""
+    """networks.py with what a network of ours has at a depth, in a layout."""
 
-    def main(depth: int = 0, **ours: float) -> int:
-        monkeypatch.setattr(
-            networks,
-            "measure_case",
-            lambda case, rounds: network_rows(case.depth, **(ours if case.depth == depth else {})),
-        )
+    def main(depth: int = 0, layout: str = "contiguous", **ours: float) -> int:
+        def measure_case(case: networks.Case, rounds: int) -> Iterator[dict[str, Any]]:
+            is_special = (case.depth, case.layout) == (depth, layout)
+            return network_rows(case.depth, case.layout, **(ours if is_special else {}))
+
+        monkeypatch.setattr(networks, "measure_case", measure_case)
         monkeypatch.setattr(sys, "argv", ["networks.py", "--output", str(tmp_path)])
         return networks.main()
 
@@ -172,6 +173,7 @@ def check_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Main:
 
 def test_networks_pass_with_every_bar_met(check_networks: Main) -> None:
     assert check_networks() == 0
+    assert check_networks(164, "channels_last", median_s=0.91) == 0  # which is no bar
 
 
 @pytest.mark.parametrize(
@@ -192,13 +194,14 @@ def test_networks_fail_if_one_does_not_train(
     assert check_networks(depth, last_loss=last_loss) == 1
 
 
-def test_a_few_steps_train_each_network() -> None:
-    case = networks.Case(depth=11, batch=8, device=torch.device("cpu"))
+@pytest.mark.parametrize("layout", networks.FORMATS)
+def test_a_few_steps_train_each_network(layout: str) -> None:
+    case = networks.Case(depth=11, batch=8, device=torch.device("cpu"), layout=layout)
     rows = list(networks.measure_case(case, rounds=2))
     assert {row["network"] for row in rows if networks.trains(row)} == set(networks.NETWORKS)
 
 
-def test_networks_cut_off_keep_the_depth_before(
+def test_networks_cut_off_keep_the_cases_before(
     check_networks: Main, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def killed(case: networks.Case, rows: list[networks.Row]) -> None:
@@ -208,7 +211,7 @@ def test_networks_cut_off_keep_the_depth_before(
     monkeypatch.setattr(networks, "print_table", killed)
     with pytest.raises(KeyboardInterrupt):
         check_networks()
-    assert rows_in(tmp_path) == list(network_rows(164))
+    assert rows_in(tmp_path) == [*network_rows(164), *network_rows(164, "channels_last")]
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def network_rows(device: str, depths: tuple[int, ...] = (164, 1001)) -> list[Row
     return [
         {
             "depth": depth,
+            "layout": "contiguous",
             "batch": 64,
             "device": device,
             "threads": 2,

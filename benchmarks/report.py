@@ -198,13 +198,15 @@ def gpu_table() -> str:
     return "\n".join(lines)
 
 
-def by_case(result: Result) -> dict[str, list[Row]]:
-    """What is said of a case -> its networks."""
-    table: dict[str, list[Row]] = {}
+def by_case(result: Result) -> list[list[Row]]:
+    table: dict[tuple[int, str], list[Row]] = {}
     for row in result["rows"]:
-        layout = "" if row["layout"] == "contiguous" else ", channels last"
-        table.setdefault(f"{row['depth']}, {row['batch']}{layout}", []).append(row)
-    return table
+        table.setdefault(networks.case_of(row), []).append(row)
+    return list(table.values())
+
+
+def but_for_contiguous(row: Row) -> str:
+    return "" if row["layout"] == "contiguous" else ", channels last"
 
 
 def networks_table() -> str:
@@ -236,11 +238,11 @@ def steps_table(facts: str, result: Result) -> list[str]:
         "| depth, batch | | step | x ReLU | peak memory | x ReLU |",
         "|---|---|---|---|---|---|",
     ]
-    for case, rows in by_case(result).items():
+    for rows in by_case(result):
         relu = next(row for row in rows if row["network"] == networks.RELU)
         for row in rows:
             cells = (
-                case,
+                f"{row['depth']}, {row['batch']}{but_for_contiguous(row)}",
                 row["network"],
                 f"{row['median_s'] * 1e3:.0f} ms",
                 f"{row['median_s'] / relu['median_s']:.2f}",
@@ -269,7 +271,8 @@ def draw_networks(result: Result) -> None:
     table = by_case(result)
     size = (10, 2.2 * len(table))
     figure, axes = plt.subplots(len(table), 2, figsize=size, sharey=True, squeeze=False)
-    for (case, rows), (time_axis, memory_axis) in zip(table.items(), axes, strict=True):
+    for rows, (time_axis, memory_axis) in zip(table, axes, strict=True):
+        case = f"depth {rows[0]['depth']}, batch {rows[0]['batch']}{but_for_contiguous(rows[0])}"
         names = [row["network"] for row in rows][::-1]
         colours = ["tab:orange" if name.startswith(networks.OURS) else "tab:grey" for name in names]
         for axis, what, unit, key, scale in (
@@ -279,7 +282,7 @@ def draw_networks(result: Result) -> None:
             bars = axis.barh(names, [row[key] / scale for row in rows][::-1], color=colours)
             axis.bar_label(bars, fmt="%.0f", padding=2, fontsize=8)
             axis.margins(x=0.12)
-            axis.set_title(f"depth, batch {case}: {what}, {unit}", fontsize=10)
+            axis.set_title(f"{case}: {what}, {unit}", fontsize=10)
     figure.suptitle(described(result), fontsize=8)
     figure.tight_layout()
     figure.savefig(NETWORKS_CHART, dpi=110)

@@ -158,6 +158,16 @@ def test_a_depth_that_was_cut_off_is_not_measured(write: Write) -> None:
     assert on_gpu == {name: "not measured" if "1001" in name else "0.250" for name in on_gpu}
 
 
+def test_networks_in_channels_last_are_named_and_are_no_bars(write: Write) -> None:
+    rows = [{**row, "layout": "channels_last"} for row in network_rows("cpu")]
+    write("networks-2026-01-01", rows)
+    assert bars_of_networks() == dict.fromkeys(BAR_NAMES, ("not measured", "not measured"))
+    write("networks-2026-01-02", [*network_rows("cpu"), *rows])
+    assert bars_of_networks() == dict.fromkeys(BAR_NAMES, ("0.500", "not measured"))
+    table = report.networks_table()
+    assert table.count("| 164, 64 |") == table.count("| 164, 64, channels last |") == 2
+
+
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The devices whose networks are drawn."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -104,12 +103,11 @@ class Captured:
         with torch.cuda.stream(stream):
             # Made in the stream of the capture: autograd runs a backward where its forward ran.
             task = make_task()
-            latest: deque[object] = deque(maxlen=1)  # lives until the next one is there, as above
             for _ in range(3):
-                latest.append(task())
+                task()
             with torch.cuda.graph(graph, stream=stream):
                 for _ in range(CALLS_OF_GRAPH):
-                    latest.append(task())
+                    _result = task()  # lives until the next one is there, as in interleaved()
         return cls(task, graph)
 
     def seconds(self, replays: int) -> float:

@@ -205,7 +205,7 @@ def by_case(result: Result) -> list[list[Row]]:
     return list(table.values())
 
 
-def but_for_contiguous(row: Row) -> str:
+def layout_suffix(row: Row) -> str:
     return "" if row["layout"] == "contiguous" else ", channels last"
 
 
@@ -242,7 +242,7 @@ def steps_table(facts: str, result: Result) -> list[str]:
         relu = next(row for row in rows if row["network"] == networks.RELU)
         for row in rows:
             cells = (
-                f"{row['depth']}, {row['batch']}{but_for_contiguous(row)}",
+                f"{row['depth']}, {row['batch']}{layout_suffix(row)}",
                 row["network"],
                 f"{row['median_s'] * 1e3:.0f} ms",
                 f"{row['median_s'] / relu['median_s']:.2f}",
@@ -272,7 +272,7 @@ def draw_networks(result: Result) -> None:
     size = (10, 2.2 * len(table))
     figure, axes = plt.subplots(len(table), 2, figsize=size, sharey=True, squeeze=False)
     for rows, (time_axis, memory_axis) in zip(table, axes, strict=True):
-        case = f"depth {rows[0]['depth']}, batch {rows[0]['batch']}{but_for_contiguous(rows[0])}"
+        case = f"depth {rows[0]['depth']}, batch {rows[0]['batch']}{layout_suffix(rows[0])}"
         names = [row["network"] for row in rows][::-1]
         colours = ["tab:orange" if name.startswith(networks.OURS) else "tab:grey" for name in names]
         for axis, what, unit, key, scale in (

@@ -30,8 +30,9 @@ SHAPES = {
     "vector": (67,),
 }
 # The fewest elements of which a thread takes several accesses at a time, in kernels that go by
-# elements and by columns: more than kFewBlocks blocks (csrc/ops/cuda) of accesses of 16 bytes. The
-# last access has elements of its own, and the last block and the last tile have threads with none.
+# elements and by columns: more than kFewBlocks blocks (csrc/ops/cuda) of accesses of 16 bytes, and
+# for columns of one channel two rounds of kElementwiseBlocks. The last access has elements of its
+# own, and the last block and the last tile have threads with none.
 LARGE_SHAPES = {
     "elements": ((3, 7, 99_865), DTYPES),
     "columns": ((1016, 4136), DTYPES),

@@ -18,7 +18,7 @@
 //
 // An Op has the number of inputs, kInputs; that of blocks to a multiprocessor, which bounds a
 // thread's registers: kBlocks of kElementwiseThreads, and kBlocksByColumns of kTileThreads where a
-// thread has the numbers of several channels; and
+// thread has the numbers of several channels; and, with V the type of the arithmetic,
 //
 //   Channel channel(uint32_t index) const;  // of which grows() tells the range
 //

@@ -70,7 +70,8 @@ __device__ void compute_rest(const ElementwiseTensors<Op::kInputs>& tensors, int
 }
 
 /// output = f(inputs...), elementwise in memory order. An Op has the number of inputs, kInputs,
-/// and that of blocks to a multiprocessor, kBlocks, which bounds a thread's registers; and
+/// and that of blocks to a multiprocessor, kBlocks, which bounds a thread's registers; and, with V
+/// the type of the arithmetic,
 ///
 ///   template <int N>  // outputs[i] = f(inputs[i]...), for elements index, ..., index + N - 1
 ///   void compute(int64_t index, const V (&inputs)[N][kInputs], V (&outputs)[N]) const;

@@ -23,8 +23,8 @@ constexpr int kTileThreads = 256;
 /// elements, which take registers and code.
 MPELU_HOST_DEVICE constexpr int unroll(int64_t elements) { return elements > 4 ? 2 : 4; }
 
-/// No more blocks of an elementwise kernel than these do not fill the largest device: a tensor that
-/// would be cut into so few has its threads take one access each.
+/// So few blocks of an elementwise kernel do not fill the largest device: a tensor that would be
+/// cut into no more has its threads take one access each.
 constexpr int64_t kFewBlocks = 1024;
 
 /// The most that a block of an elementwise kernel takes, whatever its accesses and tensors.

@@ -54,8 +54,9 @@ constexpr Layout kLargeLayouts[] = {{1, 1, 20001}, {1, 1, 40000}, {3, 2, 12000},
                                     {40, 8, 49},   {33, 8, 196},  {9000, 3, 1},  {2048, 16, 1},
                                     {300, 40, 4},  {200, 260, 1}, {1, 300, 7},   {2, 60, 33}};
 
-/// Shapes of which a thread of an elementwise kernel takes several accesses: more than kFewBlocks
-/// blocks of them. By elements, and by columns of several channels and of one.
+/// Shapes of which a thread of an elementwise kernel takes several accesses: by elements and by
+/// columns of several channels, more than kFewBlocks blocks of them, and by columns of one channel,
+/// two rounds of kElementwiseBlocks.
 constexpr Layout kHugeLayouts[] = {{9, 7, 70000}, {1063, 4136, 1}, {67, 61, 4112}};
 
 }  // namespace emulation

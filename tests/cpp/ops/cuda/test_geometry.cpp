@@ -9,6 +9,8 @@ namespace {
 
 constexpr int64_t kSizes[] = {1, 2, 3, 5, 8, 16, 31, 33, 64, 100, 257, 1024, 5000, 100000};
 
+/// Calls function(layout, element_size, plan, blocks): the plan is to have so many blocks, or
+/// fewer.
 template <typename Function>
 void for_each_plan(const Function& function) {
   for (const int64_t outer : kSizes) {
@@ -17,14 +19,18 @@ void for_each_plan(const Function& function) {
         for (const int64_t element_size : {2, 4, 8}) {
           for (const bool aligned : {false, true}) {
             const Layout layout{outer, channels, inner};
-            function(layout, element_size, cuda::plan_sums(layout, element_size, aligned));
+            function(layout, element_size, cuda::plan_sums(layout, element_size, aligned),
+                     cuda::kManyBlocks);
             function(layout, element_size,
-                     cuda::plan_sums(layout, element_size, aligned, cuda::kBatchNormColumns));
+                     cuda::plan_sums(layout, element_size, aligned, cuda::kBatchNormColumns),
+                     cuda::kManyBlocks);
             const int64_t widest = cuda::kAccessBytes / element_size;
             if (aligned && (cuda::has_mixed_columns(layout, widest) ||
                             cuda::has_long_columns(layout, widest, 1))) {
-              function(layout, element_size, cuda::plan_columnwise(layout, widest, 1));
-              function(layout, element_size, cuda::plan_columnwise(layout, widest, 4));
+              for (const int64_t in_flight : {1, 4}) {
+                function(layout, element_size, cuda::plan_columnwise(layout, widest, in_flight),
+                         cuda::kElementwiseBlocks);
+              }
             }
           }
         }
@@ -44,7 +50,7 @@ struct Count {
 CATCH_TEST_CASE("a plan's blocks cover every row and column, and no block is without work",
                 "[cuda]") {
   Count count;
-  for_each_plan([&](const Layout& layout, int64_t, const Plan& plan) {
+  for_each_plan([&](const Layout& layout, int64_t, const Plan& plan, int64_t) {
     const bool rows = plan.reduction == Reduction::Rows;
     const int64_t n = plan.elements_per_access;
     const int64_t length = rows ? layout.outer * layout.inner / n : layout.outer;
@@ -64,10 +70,10 @@ CATCH_TEST_CASE("a plan's blocks cover every row and column, and no block is wit
 
 CATCH_TEST_CASE("a plan fits the limits of blocks and grids", "[cuda]") {
   Count count;
-  for_each_plan([&](const Layout& layout, int64_t, const Plan& plan) {
+  for_each_plan([&](const Layout& layout, int64_t, const Plan& plan, int64_t blocks) {
     count.expect(plan.threads >= 1 && plan.threads <= cuda::kTileThreads);
     count.expect(plan.width >= 1 && plan.threads == plan.width * plan.height());
-    count.expect(plan.blocks() < cuda::kElementwiseBlocks + plan.tiles);
+    count.expect(plan.blocks() < blocks + plan.tiles);
     count.expect(plan.tiles <= layout.channels * layout.inner);
   });
   CATCH_CHECK(count.wrong == 0);
@@ -76,7 +82,7 @@ CATCH_TEST_CASE("a plan fits the limits of blocks and grids", "[cuda]") {
 CATCH_TEST_CASE("a plan reads 16 bytes at a time where rows or columns and pointers allow",
                 "[cuda]") {
   Count count;
-  for_each_plan([&](const Layout& layout, int64_t element_size, const Plan& plan) {
+  for_each_plan([&](const Layout& layout, int64_t element_size, const Plan& plan, int64_t) {
     const int64_t pitch = plan.reduction == Reduction::Rows ? layout.inner : plan.columns;
     count.expect(pitch % plan.elements_per_access == 0);
     count.expect(plan.elements_per_access == 1 || plan.elements_per_access * element_size == 16 ||

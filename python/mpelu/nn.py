@@ -227,25 +227,11 @@ def _normalise_and_activate(module: "BatchNormMPELU", input: Tensor) -> Tensor:
     To torch.fx this is one function of the module, as torch's own batch norms are one module: a
     traced model, too, is in the mode that ``train()`` and ``eval()`` put it in.
     """
-    module._check_input_dim(input)
-    momentum = module._begin_batch()
-    uses_running = not module.training or module.track_running_stats
-    return F.batch_norm_mpelu(
-        input,
-        module.running_mean if uses_running else None,
-        module.running_var if uses_running else None,
-        module.alpha,
-        module.beta,
-        module.weight,
-        module.bias,
-        module.training or (module.running_mean is None and module.running_var is None),
-        momentum,
-        module.eps,
-    )
+    return module._normalise_and_activate(input)
 
 
 class BatchNormMPELU(_NormBase):
-    """Base of the batch norms with an activation; a subclass says which ranks its input may have.
+    """Base of the batch norms with an activation; a subclass checks the rank of its input.
 
     It is none of torch's own batch norms, on purpose: ``convert_sync_batchnorm`` would replace
     those and lose the activation. :func:`torch.optim.swa_utils.update_bn` and
@@ -254,7 +240,6 @@ class BatchNormMPELU(_NormBase):
 
     alpha: Parameter
     beta: Parameter | None
-    ranks: tuple[int, ...]
 
     def __init__(
         self,
@@ -296,19 +281,35 @@ class BatchNormMPELU(_NormBase):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalises and applies the activation."""
+        if torch.jit.is_scripting():
+            return self._normalise_and_activate(input)
         return _normalise_and_activate(self, input)
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() not in self.ranks:
-            expected = " or ".join(f"{rank}D" for rank in self.ranks)
-            raise ValueError(f"expected {expected} input (got {input.dim()}D input)")
+    def _normalise_and_activate(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        momentum = self._begin_batch() if self.training else 0.0
+        running_mean, running_var = self.running_mean, self.running_var
+        uses_running = not self.training or self.track_running_stats
+        return F.batch_norm_mpelu(
+            input,
+            running_mean if uses_running else None,
+            running_var if uses_running else None,
+            self.alpha,
+            self.beta,
+            self.weight,
+            self.bias,
+            self.training or (running_mean is None and running_var is None),
+            momentum,
+            self.eps,
+        )
 
     def _begin_batch(self) -> float:
         """Counts a batch that is tracked. Returns how far it moves the running statistics."""
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+        batches = self.num_batches_tracked
+        if self.track_running_stats and batches is not None:
+            batches.add_(1)
             if self.momentum is None:  # the average of all batches so far
-                return 1.0 / float(self.num_batches_tracked)
+                return 1.0 / float(batches)
         return 0.0 if self.momentum is None else self.momentum
 
     def extra_repr(self) -> str:
@@ -358,7 +359,9 @@ class BatchNormMPELU1d(BatchNormMPELU):
         >>> output = m(torch.randn(8, 16))
     """
 
-    ranks = (2, 3)
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() not in (2, 3):
+            raise ValueError(f"expected 2D or 3D input (got {input.dim()}D input)")
 
 
 class BatchNormMPELU2d(BatchNormMPELU):
@@ -372,7 +375,9 @@ class BatchNormMPELU2d(BatchNormMPELU):
         >>> output = m(torch.randn(8, 16, 32, 32))
     """
 
-    ranks = (4,)
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() != 4:
+            raise ValueError(f"expected 4D input (got {input.dim()}D input)")
 
 
 class BatchNormMPELU3d(BatchNormMPELU):
@@ -386,4 +391,6 @@ class BatchNormMPELU3d(BatchNormMPELU):
         >>> output = m(torch.randn(2, 16, 4, 8, 8))
     """
 
-    ranks = (5,)
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() != 5:
+            raise ValueError(f"expected 5D input (got {input.dim()}D input)")

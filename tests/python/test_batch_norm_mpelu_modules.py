@@ -56,6 +56,33 @@ def test_module_is_copied_pickled_and_moved():
     assert "beta=None, num_parameters=1" in repr(module)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
+@pytest.mark.parametrize("rank", MODULES)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"beta": None},
+        {"num_parameters": 1},
+        {"affine": False},
+        {"momentum": None},
+        {"track_running_stats": False},
+    ],
+    ids=str,
+)
+def test_scripted_module_trains_and_evaluates_the_same(rank, settings):
+    cls, _, shape = MODULES[rank]
+    module = cls(3, alpha=0.25, **settings)
+    scripted = torch.jit.script(copy.deepcopy(module))
+    for training in (True, True, False):
+        x = torch.randn(shape)
+        assert torch.equal(scripted.train(training)(x), module.train(training)(x))
+    for name, value in module.state_dict().items():
+        assert torch.equal(scripted.state_dict()[name], value), name
+    with pytest.raises(torch.jit.Error, match="got 1D input"):
+        scripted(torch.randn(3))
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_gives_and_learns_what_the_pair_does(training, dtype, device):

@@ -320,6 +320,15 @@ def test_taylor_init_gives_the_same_values_in_both_forms():
 
 
 @fused_or_not
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
+def test_scripted_network_gives_the_same_scores(fused):
+    model = mpelu_resnet(11, 10, fused=fused)
+    input = torch.randn(4, 3, 8, 8)
+    scripted = torch.jit.script(copy.deepcopy(model))
+    assert torch.equal(scripted(input), model(input))
+
+
+@fused_or_not
 @pytest.mark.parametrize("saved_fused", [True, False])
 def test_what_does_not_fit_is_named_in_the_form_that_loads(fused, saved_fused):
     model = mpelu_resnet(11, 10, fused=fused)

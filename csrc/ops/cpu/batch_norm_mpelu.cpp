@@ -20,25 +20,33 @@ DEFINE_DISPATCH(mpelu_batch_norm_backward_stub);
 namespace mpelu {
 namespace {
 
-std::vector<double> as_doubles(const at::Tensor& tensor) {
-  const cpu::Parameter parameter(tensor);
-  std::vector<double> numbers(tensor.numel());
-  for (size_t i = 0; i < numbers.size(); ++i) {
-    numbers[i] = parameter.at<double>(static_cast<int64_t>(i));
-  }
-  return numbers;
-}
+/// The numbers of a batch norm and its activation, for the kernels to read. The statistics are
+/// those given, to be read or written.
+class Numbers {
+ public:
+  Numbers(std::vector<double>& mean, std::vector<double>& invstd, const OptionalTensor& weight,
+          const OptionalTensor& bias, const at::Tensor& alpha, const OptionalTensor& beta,
+          int64_t channels)
+      : mean_(mean),
+        invstd_(invstd),
+        weight_(cpu::channel_numbers(weight, channels, 1)),
+        bias_(cpu::channel_numbers(bias, channels, 0)),
+        alpha_(cpu::channel_numbers(alpha, channels)),
+        beta_(cpu::channel_numbers(beta, channels, 1)) {}
 
-cpu::BatchNormParameters make_parameters(std::vector<double>& mean, std::vector<double>& invstd,
-                                         const OptionalTensor& weight, const OptionalTensor& bias,
-                                         const at::Tensor& alpha, const OptionalTensor& beta) {
-  return {mean.data(),
-          invstd.data(),
-          cpu::parameter(weight, 1),
-          cpu::parameter(bias, 0),
-          cpu::Parameter(alpha),
-          cpu::parameter(beta, 1)};
-}
+  cpu::BatchNormParameters parameters() const {
+    return {mean_.data(), invstd_.data(), weight_.data(),
+            bias_.data(), alpha_.data(),  beta_.data()};
+  }
+
+ private:
+  std::vector<double>& mean_;
+  std::vector<double>& invstd_;
+  std::vector<double> weight_;
+  std::vector<double> bias_;
+  std::vector<double> alpha_;
+  std::vector<double> beta_;
+};
 
 /// Moves a running statistic towards scale * batch.
 void move_towards(const OptionalTensor& running, const std::vector<double>& batch, double momentum,
@@ -66,16 +74,20 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_cpu(
   const auto x = dense(input);
   auto output = at::empty_like(x);
   const int64_t channels = x.size(1);
-  auto mean = training ? std::vector<double>(channels) : as_doubles(*running_mean);
-  auto variance = training ? std::vector<double>(channels) : as_doubles(*running_var);
+  const auto statistic = [&](const OptionalTensor& running) {
+    return training ? std::vector<double>(channels) : cpu::channel_numbers(*running, channels);
+  };
+  auto mean = statistic(running_mean);
+  auto variance = statistic(running_var);
   auto invstd = variance;
   for (double& number : invstd) {
     number = 1 / std::sqrt(number + eps);
   }
   if (x.numel() > 0) {
-    at::native::mpelu_batch_norm_stub(
-        at::kCPU, output, x, make_parameters(mean, invstd, weight, bias, alpha, beta),
-        training ? variance.data() : nullptr, eps, channel_layout(x, 1));
+    const Numbers numbers(mean, invstd, weight, bias, alpha, beta, channels);
+    at::native::mpelu_batch_norm_stub(at::kCPU, output, x, numbers.parameters(),
+                                      training ? variance.data() : nullptr, eps,
+                                      channel_layout(x, 1));
   }
   if (training && x.numel() > 0) {
     const auto count = static_cast<double>(x.numel() / channels);
@@ -101,14 +113,14 @@ batch_norm_mpelu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& i
   std::vector<double> weight_shares(channels), bias_shares(channels);
   std::vector<double> alpha_shares(channels), beta_shares(channels);
   if (x.numel() > 0) {
-    auto mean = as_doubles(save_mean);
-    auto invstd = as_doubles(save_invstd);
+    auto mean = cpu::channel_numbers(save_mean, channels);
+    auto invstd = cpu::channel_numbers(save_invstd, channels);
+    const Numbers numbers(mean, invstd, weight, bias, alpha, beta, channels);
     at::native::mpelu_batch_norm_backward_stub(
         at::kCPU, grad_input,
         cpu::BatchNormGradients{weight_shares.data(), bias_shares.data(), alpha_shares.data(),
                                 beta_shares.data()},
-        g, x, make_parameters(mean, invstd, weight, bias, alpha, beta), training,
-        channel_layout(x, 1));
+        g, x, numbers.parameters(), training, channel_layout(x, 1));
   }
   const auto gradient_of = [&](const OptionalTensor& parameter, const std::vector<double>& shares) {
     return parameter ? cpu::gradient(*parameter, shares) : no_gradient(alpha);

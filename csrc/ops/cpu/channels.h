@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "ops/cpu/kernels/stubs.h"
 #include "ops/cpu/sum.h"
 #include "ops/optional_tensor.h"
 
@@ -15,9 +14,24 @@
 // torch's arithmetic: for a small layer each of its operators would cost as much as all of ours.
 namespace mpelu::cpu {
 
-/// A parameter that may be left out: the same number for every channel then.
-inline Parameter parameter(const OptionalTensor& tensor, double value) {
-  return tensor ? Parameter(*tensor) : Parameter(value);
+/// Each channel's number, of a tensor with one for each or one for all.
+inline std::vector<double> channel_numbers(const at::Tensor& tensor, int64_t channels) {
+  std::vector<double> numbers(channels);
+  const int64_t stride = tensor.numel() == 1 ? 0 : tensor.stride(0);
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kBFloat16, at::kHalf, tensor.scalar_type(), "mpelu_channel_numbers_cpu", [&] {
+        const auto* const data = tensor.const_data_ptr<scalar_t>();
+        for (int64_t channel = 0; channel < channels; ++channel) {
+          numbers[channel] = static_cast<double>(data[channel * stride]);
+        }
+      });
+  return numbers;
+}
+
+/// The same of one that may be left out: the constant for every channel then.
+inline std::vector<double> channel_numbers(const OptionalTensor& tensor, int64_t channels,
+                                           double constant) {
+  return tensor ? channel_numbers(*tensor, channels) : std::vector<double>(channels, constant);
 }
 
 /// Each channel's number, in a tensor of its own.

@@ -14,7 +14,8 @@ namespace {
 
 void run(const at::Tensor& output, const at::Tensor& input, double alpha) {
   if (input.numel() > 0) {
-    at::native::mpelu_stub(at::kCPU, output, input, cpu::Parameter(alpha), cpu::Parameter(1.0),
+    at::native::mpelu_stub(at::kCPU, output, input,
+                           cpu::ActivationParameters{.alpha = &alpha, .beta = nullptr},
                            shared_layout(input));
   }
 }

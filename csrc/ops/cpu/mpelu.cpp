@@ -22,11 +22,30 @@ int64_t count_of(const at::Tensor& alpha, const OptionalTensor& beta) {
   return std::max(alpha.numel(), beta ? beta->numel() : 1);
 }
 
+/// The numbers of alpha and beta, for the kernels to read.
+struct Numbers {
+  Numbers(const at::Tensor& alpha, const OptionalTensor& beta, int64_t channels)
+      : alpha(cpu::channel_numbers(alpha, channels)) {
+    if (beta) {
+      this->beta = cpu::channel_numbers(*beta, channels);
+    }
+  }
+
+  cpu::ActivationParameters parameters() const {
+    return {alpha.data(), beta.empty() ? nullptr : beta.data()};
+  }
+
+  std::vector<double> alpha;
+  std::vector<double> beta;
+};
+
 void run(const at::Tensor& output, const at::Tensor& input, const at::Tensor& alpha,
          const OptionalTensor& beta, int64_t dim) {
   if (input.numel() > 0) {
-    at::native::mpelu_stub(at::kCPU, output, input, cpu::Parameter(alpha), cpu::parameter(beta, 1),
-                           parameter_layout(input, count_of(alpha, beta), dim));
+    const int64_t channels = count_of(alpha, beta);
+    const Numbers numbers(alpha, beta, channels);
+    at::native::mpelu_stub(at::kCPU, output, input, numbers.parameters(),
+                           parameter_layout(input, channels, dim));
   }
 }
 
@@ -59,9 +78,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cpu(const at::Tens
   std::vector<double> alpha_shares(channels);
   std::vector<double> beta_shares(channels);
   if (x.numel() > 0) {
+    const Numbers numbers(alpha, beta, channels);
     at::native::mpelu_backward_stub(
-        at::kCPU, grad_input, cpu::ChannelGradients{alpha_shares.data(), beta_shares.data()}, g, x,
-        cpu::Parameter(alpha), cpu::parameter(beta, 1), parameter_layout(x, channels, channel_dim));
+        at::kCPU, grad_input, cpu::ActivationGradients{alpha_shares.data(), beta_shares.data()}, g,
+        x, numbers.parameters(), parameter_layout(x, channels, channel_dim));
   }
   return {grad_input, cpu::gradient(alpha, alpha_shares),
           beta ? cpu::gradient(*beta, beta_shares) : no_gradient(alpha)};

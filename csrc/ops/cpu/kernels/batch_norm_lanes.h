@@ -65,32 +65,32 @@ struct FoldedBatchNormLane {
   math::Lane<T> activation;
 };
 
+template <typename T>
+BatchNormLane<T> make_lane(const BatchNormParameters& parameters, int64_t channel) {
+  return {static_cast<T>(parameters.mean[channel]),
+          static_cast<T>(parameters.invstd[channel] * parameters.weight[channel]),
+          static_cast<T>(parameters.bias[channel]),
+          math::Lane<T>(static_cast<T>(parameters.alpha[channel]),
+                        static_cast<T>(parameters.beta[channel]))};
+}
+
 /// The parameters of `channels` channels from the first on.
 template <typename T>
 std::vector<BatchNormLane<T>> make_lanes(const BatchNormParameters& parameters, int64_t first,
                                          int64_t channels) {
-  std::vector<BatchNormLane<T>> lanes;
-  lanes.reserve(channels);
-  for (int64_t c = first; c < first + channels; ++c) {
-    lanes.push_back({static_cast<T>(parameters.mean[c]),
-                     static_cast<T>(parameters.invstd[c] * parameters.weight.at<double>(c)),
-                     parameters.bias.at<T>(c),
-                     math::Lane<T>(parameters.alpha.at<T>(c), parameters.beta.at<T>(c))});
-  }
-  return lanes;
+  return lanes_of_channels(channels,
+                           [&](int64_t c) { return make_lane<T>(parameters, first + c); });
 }
 
 /// The same for evaluation.
 template <typename T>
 std::vector<FoldedBatchNormLane<T>> make_folded_lanes(const BatchNormParameters& parameters,
                                                       int64_t channels) {
-  std::vector<FoldedBatchNormLane<T>> folded;
-  folded.reserve(channels);
-  for (const auto& lane : make_lanes<T>(parameters, 0, channels)) {
-    const double mean = parameters.mean[folded.size()];
-    folded.push_back({lane.scale, static_cast<T>(lane.bias - mean * lane.scale), lane.activation});
-  }
-  return folded;
+  return lanes_of_channels(channels, [&](int64_t c) {
+    const auto lane = make_lane<T>(parameters, c);
+    const auto shift = static_cast<T>(lane.bias - parameters.mean[c] * lane.scale);
+    return FoldedBatchNormLane<T>{lane.scale, shift, lane.activation};
+  });
 }
 
 /// What the second pass of the backward needs of a channel.

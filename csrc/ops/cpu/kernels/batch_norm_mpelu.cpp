@@ -210,7 +210,7 @@ void write_gradients(const BatchNormGradients& gradients, const ChannelTotals<4>
     const auto c = first + static_cast<int64_t>(i);
     const auto& [alpha, beta, grad, grad_x] = totals[i];
     const auto activation =
-        math::parameter_gradients(math::Sums<double>{alpha, beta}, parameters.alpha.at<double>(c));
+        math::parameter_gradients(math::Sums<double>{alpha, beta}, parameters.alpha[c]);
     gradients.weight[c] = grad_x * parameters.invstd[c];
     gradients.bias[c] = grad;
     gradients.alpha[c] = activation.alpha;
@@ -230,7 +230,7 @@ std::vector<InputGradientLane<T>> make_input_gradient_lanes(
     const double grad = totals[i][2];
     const double grad_x = totals[i][3];
     const double invstd = parameters.invstd[c];
-    const double scale = invstd * parameters.weight.at<double>(c);
+    const double scale = invstd * parameters.weight[c];
     input_gradient_lanes.push_back({lanes[i].mean, scale_of_second<scalar_t>(lanes[i].scale),
                                     static_cast<T>(-scale * grad / count),
                                     static_cast<T>(-scale * grad_x * invstd * invstd / count)});

@@ -27,6 +27,17 @@ auto broadcast(const Lane& lane) {
                     lane.fields());
 }
 
+/// make_lane(channel) for each channel.
+template <typename MakeLane>
+auto lanes_of_channels(int64_t channels, const MakeLane& make_lane) {
+  std::vector<decltype(make_lane(0))> lanes;
+  lanes.reserve(channels);
+  for (int64_t channel = 0; channel < channels; ++channel) {
+    lanes.push_back(make_lane(channel));
+  }
+  return lanes;
+}
+
 using math::ParameterRange;
 using math::Precision;
 using math::RangeConstant;

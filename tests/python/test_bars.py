@@ -13,15 +13,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 import accuracy
 import bars
 import cuda_bars
 import networks
+import pytest
+import torch
 from measure import Time
 from peers import ADD, CLONE
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 import bars
 import cuda_bars
+import pytest
+import torch
 from atomic_baseline import ATOMIC
 from measure import ROUNDS, interleaved
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import atomic_baseline
 import pytest
 import torch
-from programs import ROOT
+from cases import Case
 from samples import make_values
 from tolerances import SAME_IN_FLOAT32, assert_same_bits
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 import mpelu.functional as MF
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import atomic_baseline
-from cases import Case
 
 pytestmark = pytest.mark.cuda
 

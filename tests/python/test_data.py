@@ -11,15 +11,12 @@ import tarfile
 from pathlib import Path
 from urllib.error import URLError
 
+import data
 import pytest
 import torch
+from files import UserError
+from programs import ROOT
 from torchvision import datasets
-
-EXAMPLES = Path(__file__).parents[2] / "examples" / "python"
-sys.path.insert(0, str(EXAMPLES))
-
-import data  # noqa: E402
-from files import UserError  # noqa: E402
 
 
 def write_idx(path: Path, values: torch.Tensor, compressed: bool = True) -> None:
@@ -305,7 +302,7 @@ def test_train_and_test_images_of_different_sizes(tmp_path: Path):
 
 
 def run_command(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(EXAMPLES / "data.py"), *map(str, arguments)]
+    command = [sys.executable, str(ROOT / "examples" / "python" / "data.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -12,15 +12,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-import torch
-from train_runs import FILES, QUICK, RUN, STEPS, command, run_main, without_measured
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "python"))
-
 import data
 import files
+import pytest
+import torch
 import train
+from train_runs import FILES, QUICK, RUN, STEPS, command, run_main, without_measured
 
 import mpelu
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "python"))
 
 import batches
 import data
+import pytest
+import torch
 from files import UserError
 
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import files
 import pytest
 import torch
-from train_runs import QUICK, RUN, command, run_main
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "python"))
-
-import files
 import train
+from train_runs import QUICK, RUN, command, run_main
 
 import mpelu
 

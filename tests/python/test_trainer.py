@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import functools
 import random
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import data
+import files
 import numpy as np
 import pytest
 import torch
-from train_runs import without_measured
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "python"))
-
-import data
-import files
 from settings import SCHEDULES, Settings
+from train_runs import without_measured
 from trainer import Trainer
 
 import mpelu

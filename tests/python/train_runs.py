@@ -5,12 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
+import train
 from programs import ROOT
-
-EXAMPLES = ROOT / "examples" / "python"
-sys.path.insert(0, str(EXAMPLES))
-
-import train  # noqa: E402
 
 DIGITS = ["--dataset", "digits", "--depth", "11"]
 # One step: not to learn, but to see what becomes of a run.
@@ -24,7 +20,7 @@ MEASURED = ("seconds", "images_per_second")  # differ from run to run
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, str(EXAMPLES / "train.py"), *map(str, arguments)]
+    return [sys.executable, str(ROOT / "examples" / "python" / "train.py"), *map(str, arguments)]
 
 
 def run_main(capsys: pytest.CaptureFixture, *arguments: object) -> tuple[int, str]:

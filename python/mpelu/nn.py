@@ -281,12 +281,12 @@ class BatchNormMPELU(_NormBase):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalises and applies the activation."""
-        if torch.jit.is_scripting():
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
             return self._normalise_and_activate(input)
         return _normalise_and_activate(self, input)
 
     def _normalise_and_activate(self, input: Tensor) -> Tensor:
-        self._check_input_dim(input)
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
         momentum = self._begin_batch() if self.training else 0.0
         running_mean, running_var = self.running_mean, self.running_var
         uses_running = not self.training or self.track_running_stats

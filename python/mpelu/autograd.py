@@ -32,9 +32,9 @@ def recompute_activations() -> Iterator[None]:
     ``.data``, which autograd does not see: the backward would compute it without the change.
 
     Outputs that were modified in place since are kept, and so is what :func:`torch.compile`
-    chooses to keep: enter the context outside of a compiled function. Of several
-    :class:`torch.autograd.graph.saved_tensors_hooks` the innermost one decides, and
-    :func:`torch.func.grad` works with none of them.
+    chooses to keep: enter the context outside of a compiled function. What TorchScript compiled
+    keeps its outputs. Of several :class:`torch.autograd.graph.saved_tensors_hooks` the innermost
+    one decides, and :func:`torch.func.grad` works with none of them.
 
     Raises:
         RuntimeError: by the backward, if a tensor that it needs was modified in place.

@@ -227,7 +227,7 @@ def _normalise_and_activate(module: "BatchNormMPELU", input: Tensor) -> Tensor:
     To torch.fx this is one function of the module, as torch's own batch norms are one module: a
     traced model, too, is in the mode that ``train()`` and ``eval()`` put it in.
     """
-    return module._normalise_and_activate(input)
+    return module._forward(input)
 
 
 class BatchNormMPELU(_NormBase):
@@ -281,12 +281,16 @@ class BatchNormMPELU(_NormBase):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalises and applies the activation."""
+        # TorchScript compiles a module's methods, but no function that takes a module.
         if torch.jit.is_scripting():  # type: ignore[attr-defined]
-            return self._normalise_and_activate(input)
+            return self._forward(input)
         return _normalise_and_activate(self, input)
 
-    def _normalise_and_activate(self, input: Tensor) -> Tensor:
-        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+    def _check_input_dim(self, input: Tensor) -> None:
+        raise NotImplementedError
+
+    def _forward(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
         momentum = self._begin_batch() if self.training else 0.0
         running_mean, running_var = self.running_mean, self.running_var
         uses_running = not self.training or self.track_running_stats

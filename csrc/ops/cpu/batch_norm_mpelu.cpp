@@ -3,6 +3,7 @@
 #include <torch/library.h>
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "math/batch_norm.h"
@@ -20,33 +21,32 @@ DEFINE_DISPATCH(mpelu_batch_norm_backward_stub);
 namespace mpelu {
 namespace {
 
-/// The numbers of a batch norm and its activation, for the kernels to read. The statistics are
-/// those given, to be read or written.
-class Numbers {
- public:
-  Numbers(std::vector<double>& mean, std::vector<double>& invstd, const OptionalTensor& weight,
-          const OptionalTensor& bias, const at::Tensor& alpha, const OptionalTensor& beta,
-          int64_t channels)
-      : mean_(mean),
-        invstd_(invstd),
-        weight_(cpu::channel_numbers(weight, channels, 1)),
-        bias_(cpu::channel_numbers(bias, channels, 0)),
-        alpha_(cpu::channel_numbers(alpha, channels)),
-        beta_(cpu::channel_numbers(beta, channels, 1)) {}
+/// The numbers of a batch norm and its activation.
+struct Numbers {
+  std::vector<double> mean;
+  std::vector<double> invstd;
+  std::vector<double> weight;
+  std::vector<double> bias;
+  std::vector<double> alpha;
+  std::vector<double> beta;
 
-  cpu::BatchNormParameters parameters() const {
-    return {mean_.data(), invstd_.data(), weight_.data(),
-            bias_.data(), alpha_.data(),  beta_.data()};
+  /// Of a training forward, the kernel writes the statistics.
+  cpu::BatchNormParameters parameters() {
+    return {mean.data(), invstd.data(), weight.data(), bias.data(), alpha.data(), beta.data()};
   }
-
- private:
-  std::vector<double>& mean_;
-  std::vector<double>& invstd_;
-  std::vector<double> weight_;
-  std::vector<double> bias_;
-  std::vector<double> alpha_;
-  std::vector<double> beta_;
 };
+
+Numbers make_numbers(std::vector<double> mean, std::vector<double> invstd,
+                     const OptionalTensor& weight, const OptionalTensor& bias,
+                     const at::Tensor& alpha, const OptionalTensor& beta) {
+  const auto channels = static_cast<int64_t>(mean.size());
+  return {.mean = std::move(mean),
+          .invstd = std::move(invstd),
+          .weight = cpu::channel_numbers(weight, channels, 1),
+          .bias = cpu::channel_numbers(bias, channels, 0),
+          .alpha = cpu::channel_numbers(alpha, channels),
+          .beta = cpu::channel_numbers(beta, channels, 1)};
+}
 
 /// Moves a running statistic towards scale * batch.
 void move_towards(const OptionalTensor& running, const std::vector<double>& batch, double momentum,
@@ -77,25 +77,24 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_cpu(
   const auto statistic = [&](const OptionalTensor& running) {
     return training ? std::vector<double>(channels) : cpu::channel_numbers(*running, channels);
   };
-  auto mean = statistic(running_mean);
   auto variance = statistic(running_var);
-  auto invstd = variance;
-  for (double& number : invstd) {
+  auto numbers = make_numbers(statistic(running_mean), variance, weight, bias, alpha, beta);
+  for (double& number : numbers.invstd) {
     number = 1 / std::sqrt(number + eps);
   }
   if (x.numel() > 0) {
-    const Numbers numbers(mean, invstd, weight, bias, alpha, beta, channels);
     at::native::mpelu_batch_norm_stub(at::kCPU, output, x, numbers.parameters(),
                                       training ? variance.data() : nullptr, eps,
                                       channel_layout(x, 1));
   }
   if (training && x.numel() > 0) {
     const auto count = static_cast<double>(x.numel() / channels);
-    move_towards(running_mean, mean, momentum);
+    move_towards(running_mean, numbers.mean, momentum);
     move_towards(running_var, variance, momentum, count / (count - 1));
   }
   const auto options = x.options().dtype(at::toOpMathType(x.scalar_type()));
-  return {output, cpu::channel_tensor(mean, options), cpu::channel_tensor(invstd, options)};
+  return {output, cpu::channel_tensor(numbers.mean, options),
+          cpu::channel_tensor(numbers.invstd, options)};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>
@@ -113,9 +112,9 @@ batch_norm_mpelu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& i
   std::vector<double> weight_shares(channels), bias_shares(channels);
   std::vector<double> alpha_shares(channels), beta_shares(channels);
   if (x.numel() > 0) {
-    auto mean = cpu::channel_numbers(save_mean, channels);
-    auto invstd = cpu::channel_numbers(save_invstd, channels);
-    const Numbers numbers(mean, invstd, weight, bias, alpha, beta, channels);
+    auto numbers =
+        make_numbers(cpu::channel_numbers(save_mean, channels),
+                     cpu::channel_numbers(save_invstd, channels), weight, bias, alpha, beta);
     at::native::mpelu_batch_norm_backward_stub(
         at::kCPU, grad_input,
         cpu::BatchNormGradients{weight_shares.data(), bias_shares.data(), alpha_shares.data(),

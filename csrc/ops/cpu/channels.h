@@ -10,7 +10,7 @@
 #include "ops/cpu/sum.h"
 #include "ops/optional_tensor.h"
 
-// Tensors with a number for each channel, and the doubles that the kernels compute in. Not by
+// Tensors with a number for each channel, and the doubles that the kernels take and give. Not by
 // torch's arithmetic: for a small layer each of its operators would cost as much as all of ours.
 namespace mpelu::cpu {
 

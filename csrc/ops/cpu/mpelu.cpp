@@ -22,14 +22,11 @@ int64_t count_of(const at::Tensor& alpha, const OptionalTensor& beta) {
   return std::max(alpha.numel(), beta ? beta->numel() : 1);
 }
 
-/// The numbers of alpha and beta, for the kernels to read.
+/// The numbers of alpha and, where it is given, beta.
 struct Numbers {
   Numbers(const at::Tensor& alpha, const OptionalTensor& beta, int64_t channels)
-      : alpha(cpu::channel_numbers(alpha, channels)) {
-    if (beta) {
-      this->beta = cpu::channel_numbers(*beta, channels);
-    }
-  }
+      : alpha(cpu::channel_numbers(alpha, channels)),
+        beta(beta ? cpu::channel_numbers(*beta, channels) : std::vector<double>()) {}
 
   cpu::ActivationParameters parameters() const {
     return {alpha.data(), beta.empty() ? nullptr : beta.data()};

@@ -164,12 +164,8 @@ struct LanePair {
 template <typename First, typename Second>
 std::vector<LanePair<First, Second>> pair_up(const std::vector<First>& first,
                                              const std::vector<Second>& second) {
-  std::vector<LanePair<First, Second>> pairs;
-  pairs.reserve(first.size());
-  for (size_t i = 0; i < first.size(); ++i) {
-    pairs.push_back({first[i], second[i]});
-  }
-  return pairs;
+  return lanes_of_channels(static_cast<int64_t>(first.size()),
+                           [&](int64_t c) { return LanePair<First, Second>{first[c], second[c]}; });
 }
 
 }  // namespace CPU_CAPABILITY

@@ -223,19 +223,15 @@ template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
 std::vector<InputGradientLane<T>> make_input_gradient_lanes(
     const ChannelTotals<4>& totals, const std::vector<BatchNormLane<T>>& lanes,
     const BatchNormParameters& parameters, int64_t first, double count) {
-  std::vector<InputGradientLane<T>> input_gradient_lanes;
-  input_gradient_lanes.reserve(lanes.size());
-  for (size_t i = 0; i < lanes.size(); ++i) {
-    const auto c = first + static_cast<int64_t>(i);
-    const double grad = totals[i][2];
-    const double grad_x = totals[i][3];
-    const double invstd = parameters.invstd[c];
-    const double scale = invstd * parameters.weight[c];
-    input_gradient_lanes.push_back({lanes[i].mean, scale_of_second<scalar_t>(lanes[i].scale),
-                                    static_cast<T>(-scale * grad / count),
-                                    static_cast<T>(-scale * grad_x * invstd * invstd / count)});
-  }
-  return input_gradient_lanes;
+  return lanes_of_channels(static_cast<int64_t>(lanes.size()), [&](int64_t c) {
+    const double grad = totals[c][2];
+    const double grad_x = totals[c][3];
+    const double invstd = parameters.invstd[first + c];
+    const double scale = invstd * parameters.weight[first + c];
+    return InputGradientLane<T>{lanes[c].mean, scale_of_second<scalar_t>(lanes[c].scale),
+                                static_cast<T>(-scale * grad / count),
+                                static_cast<T>(-scale * grad_x * invstd * invstd / count)};
+  });
 }
 
 /// The backward where the statistics depend on the input.

@@ -308,7 +308,7 @@ class BatchNormMPELU(_NormBase):
         )
 
     def _begin_batch(self) -> float:
-        """Counts a batch that is tracked. Returns how far it moves the running statistics."""
+        """Counts a batch of training. Returns how far it moves the running statistics."""
         batches = self.num_batches_tracked
         if self.track_running_stats and batches is not None:
             batches.add_(1)

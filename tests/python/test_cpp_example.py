@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from programs import ROOT, find_program
+from programs import EXAMPLES, find_program
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("digits") / "digits.pt"
-    script = ROOT / "examples" / "python" / "data.py"
+    script = EXAMPLES / "data.py"
     subprocess.run([sys.executable, script, "--dataset", "digits", "--export", path], check=True)
     return path
 

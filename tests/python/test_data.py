@@ -15,7 +15,7 @@ import data
 import pytest
 import torch
 from files import UserError
-from programs import ROOT
+from programs import EXAMPLES
 from torchvision import datasets
 
 
@@ -302,7 +302,7 @@ def test_train_and_test_images_of_different_sizes(tmp_path: Path):
 
 
 def run_command(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "examples" / "python" / "data.py"), *map(str, arguments)]
+    command = [sys.executable, str(EXAMPLES / "data.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

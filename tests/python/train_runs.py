@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import train
-from programs import ROOT
+from programs import EXAMPLES
 
 DIGITS = ["--dataset", "digits", "--depth", "11"]
 # One step: not to learn, but to see what becomes of a run.
@@ -20,7 +20,7 @@ MEASURED = ("seconds", "images_per_second")  # differ from run to run
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, str(ROOT / "examples" / "python" / "train.py"), *map(str, arguments)]
+    return [sys.executable, str(EXAMPLES / "train.py"), *map(str, arguments)]
 
 
 def run_main(capsys: pytest.CaptureFixture, *arguments: object) -> tuple[int, str]:

@@ -160,7 +160,11 @@ def bars_table(result: Result) -> str:
 def machines_table() -> str:
     """The bars on other machines and versions of torch, each with a folder of its own."""
     compiled = "forward, 17 MB, of torch.compile"
-    lines = [f"| machine | bars met | {compiled} | falls short |", "|---|---|---|---|"]
+    step = networks.BARS[0]
+    lines = [
+        f"| machine | bars met | {compiled} | {step.name} | falls short |",
+        "|---|---|---|---|---|",
+    ]
     for folder in sorted({path.parent.name for path in RESULTS.glob("*/bars-*.json")}):
         result = newest_of(f"{folder}/bars")
         ratios = {row["name"]: row["ratio"] for row in result["rows"]}
@@ -169,6 +173,7 @@ def machines_table() -> str:
             f"{described(result)} (`benchmarks/results/{folder}`)",
             count_of_met(result),
             f"{ratios[compiled]:.2f}",
+            network_bar(step, newest(f"{folder}/networks-*.json")),
             "; ".join(short),
         )
         lines.append("| " + " | ".join(cells) + " |")

@@ -199,7 +199,13 @@ def test_bars_are_read_with_and_without_their_times(times: Row, write: Write) ->
     result = report.newest_of("folder/bars")
     assert cells(report.bars_table(result))[name] == ["0.500", "1.000"]
     assert report.bars_summary(result).startswith("1 of 1 bars")
-    assert ["1 of 1", "0.50"] in cells(report.machines_table()).values()
+    assert ["1 of 1", "0.50", "not measured"] in cells(report.machines_table()).values()
+
+
+def test_other_machines_show_their_training_step(write: Write) -> None:
+    write("folder/bars-2026-01-01", [bar_row("forward, 17 MB, of torch.compile", 0.5)])
+    write("folder/networks-2026-01-02", network_rows("cpu"))
+    assert ["1 of 1", "0.50", "0.500"] in cells(report.machines_table()).values()
 
 
 @pytest.mark.parametrize("table", report.WRITERS)

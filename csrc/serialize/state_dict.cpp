@@ -110,15 +110,15 @@ void write_aside(const std::string& path, const Write& write) {
       c10::str(target.filename().string().substr(0, 200), ".", ::getpid(), "-", count++, ".part");
   try {
     write(part);
+    if (is_there) {
+      fs::permissions(part, status.permissions(), error);  // not every file system has them
+    }
+    fs::rename(part, target, error);
+    TORCH_CHECK(!error, error.message());
   } catch (...) {
     fs::remove(part, error);
     throw;
   }
-  if (is_there) {
-    fs::permissions(part, status.permissions(), error);
-  }
-  fs::rename(part, target, error);
-  TORCH_CHECK(!error, error.message());
 }
 
 /// The keys of one dict that another one lacks.

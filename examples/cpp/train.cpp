@@ -111,6 +111,8 @@ Data read_data(const std::string& path) {
             Images(tensor("test_images"), tensor("test_labels"))};
   } catch (const c10::Error& error) {
     TORCH_CHECK(false, "cannot use '", path, "': ", error.what_without_backtrace());
+  } catch (const std::ios_base::failure& error) {  // of a folder, for one
+    TORCH_CHECK(false, "cannot read '", path, "': ", error.code().message());
   }
 }
 

@@ -76,6 +76,7 @@ def test_a_truncated_file_is_named(digits: Path, tmp_path: Path, kept: float) ->
     [
         ([], "usage:"),
         (["missing.pt"], "cannot open 'missing.pt'"),
+        (["/"], "cannot read '/'"),
         (["images.pt", "--epochs"], "--epochs takes a number"),
         (["images.pt", "--seed", "x"], "--seed takes a number >= 0, got 'x'"),
         (["images.pt", "--speed", "1"], "unknown option --speed"),

@@ -309,6 +309,15 @@ CATCH_TEST_CASE("a file may have the longest name", "[serialize]") {
   CATCH_CHECK(std::filesystem::remove(path));
 }
 
+CATCH_TEST_CASE("a file whose name is too long is named, and nothing is left of it",
+                "[serialize]") {
+  const TemporaryFile file;
+  const auto path = file.path() + std::string(255, 'n');
+  CATCH_CHECK_THAT(error_of([&] { mpelu::save_state_dict(*model(), path); }),
+                   Catch::Matchers::ContainsSubstring("cannot write '" + path + "'"));
+  CATCH_CHECK(file.files_beside() == 0);
+}
+
 CATCH_TEST_CASE("a tensor that torch has no storage for is refused by its name", "[serialize]") {
   const TemporaryFile file;
   for (const auto& tensor :

@@ -48,12 +48,12 @@ void check_each_channel(const char* op, const at::Tensor& input, const OptionalT
   }
 }
 
-void check_not_written(const char* op, const at::Tensor& input, const at::Tensor& parameter,
-                       const char* name) {
-  const auto status = at::get_overlap_status(input, parameter);
+void check_not_written(const char* op, const at::Tensor& written, const at::Tensor& tensor,
+                       const char* name, const char* written_name = "input") {
+  const auto status = at::get_overlap_status(written, tensor);
   TORCH_CHECK(status != at::MemOverlapStatus::Full && status != at::MemOverlapStatus::Partial, op,
-              ": expected ", name,
-              " in other memory than input, which is written; clone() it first");
+              ": expected ", name, " in other memory than ", written_name,
+              ", which is written; clone() it first");
 }
 
 /// grad_output must have the shape, dtype and device of input.
@@ -74,11 +74,10 @@ void check_grad_output(const char* op, const at::Tensor& grad_output, const at::
 }
 
 /// A tensor to be written in place must not have two elements at one address.
-void check_inplace(const char* op, const at::Tensor& input) {
-  TORCH_CHECK(
-      at::has_internal_overlap(input) != at::MemOverlap::Yes, op,
-      ": expected input without elements that share memory, got an expanded tensor of shape ",
-      input.sym_sizes(), " and strides ", input.sym_strides(), "; clone() it first");
+void check_inplace(const char* op, const at::Tensor& written, const char* name = "input") {
+  TORCH_CHECK(at::has_internal_overlap(written) != at::MemOverlap::Yes, op, ": expected ", name,
+              " without elements that share memory, got an expanded tensor of shape ",
+              written.sym_sizes(), " and strides ", written.sym_strides(), "; clone() it first");
 }
 
 /// Nor may a parameter lie in the memory that is written.
@@ -197,6 +196,11 @@ void check_batch_norm_mpelu(const at::Tensor& input, const OptionalTensor& weigh
                     running_mean ? "running_var" : "running_mean");
   TORCH_CHECK(training || running_mean, op,
               ": expected running_mean and running_var where training is False, got None");
+  if (training && running_mean) {
+    check_inplace(op, *running_mean, "running_mean");
+    check_inplace(op, *running_var, "running_var");
+    check_not_written(op, *running_mean, *running_var, "running_var", "running_mean");
+  }
   TORCH_CHECK_VALUE(
       !training || input.sym_numel() != input.sym_size(1) || input.sym_size(1) == 0, op,
       ": expected more than 1 value for each channel where training is True, got input with "

@@ -29,12 +29,15 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
     Raises:
         RuntimeError: if ``input`` is of another dtype, or if ``inplace`` and ``alpha < 0``.
+        TypeError: if ``alpha`` is a tensor.
 
     Example::
 
         >>> mpelu.functional.elu(torch.tensor([-1.0, 0.0, 2.0]))
         tensor([-0.6321,  0.0000,  2.0000])
     """
+    if isinstance(alpha, Tensor):
+        raise TypeError("elu: expected alpha to be a number, got a Tensor; spelu() learns one")
     output: Tensor = (
         torch.ops.mpelu.elu_(input, alpha) if inplace else torch.ops.mpelu.elu(input, alpha)
     )

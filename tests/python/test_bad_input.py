@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import mpelu
+
 ops = torch.ops.mpelu
 
 MPELU_OPS = ("mpelu", "mpelu_", "mpelu_backward")
@@ -186,6 +188,13 @@ def test_elu_dtype(device: torch.device, op: str, dtype: torch.dtype) -> None:
     assert_raises(call, op, x, says=(rf"\b{op}\b", "input", BAD_DTYPES[dtype]))
 
 
+def test_an_alpha_of_elu_that_is_a_tensor() -> None:
+    """The operator would take its value, and leave it without a gradient."""
+    for alpha in (torch.tensor(0.5), torch.tensor(0.5, requires_grad=True)):
+        with pytest.raises(TypeError, match="expected alpha to be a number, got a Tensor"):
+            mpelu.functional.elu(ones(3), alpha)
+
+
 def test_elu_in_place_with_negative_alpha(device: torch.device) -> None:
     says = ("elu_", "alpha", r"-0\.5")
     assert_raises(ops.elu_, ones(3).to(device), -0.5, says=says)
@@ -354,6 +363,27 @@ def test_running_statistics_that_require_grad_are_not_written(device: torch.devi
     with pytest.raises(RuntimeError, match=r"batch_norm_mpelu: expected running_mean .* grad"):
         ops.batch_norm_mpelu(**arguments)
     assert device.type == "meta" or all((statistic == 1).all() for statistic in statistics)
+
+
+SHARED_STATISTICS = {
+    "running_mean without": lambda three: {"running_mean": three[:1].expand(3)},
+    "running_var without": lambda three: {"running_var": three[:1].expand(3)},
+    "running_var in other memory than running_mean": lambda three: {"running_mean": three},
+}
+
+
+@pytest.mark.parametrize("message", SHARED_STATISTICS)
+def test_running_statistics_that_share_memory_are_not_written(
+    device: torch.device, message: str
+) -> None:
+    three = torch.ones(3, device=device)
+    statistics = {"running_mean": ones(3), "running_var": three}
+    statistics.update(SHARED_STATISTICS[message](three))
+    arguments = batch_norm_arguments(device, **statistics)
+    with pytest.raises(RuntimeError, match=f"batch_norm_mpelu: expected {message}"):
+        ops.batch_norm_mpelu(**arguments)
+    evaluated = ops.batch_norm_mpelu(**{**arguments, "training": False})
+    assert evaluated[0].shape == arguments["input"].shape
 
 
 def test_a_batch_of_one_value_for_each_channel_is_a_value_error(device: torch.device) -> None:

@@ -26,8 +26,8 @@ class BackwardRound {
     grads_[u] = cuda::load(grad_output + offset, exists, Fill::kZero);
   }
 
-  /// Computes the gradients of all elements, which are of one channel: the input's are kept, what
-  /// they give to the parameters' is added to sums.
+  /// Computes the gradients of all elements, which are of one channel: the input's are kept for
+  /// store(), if it is called, and what they give to the parameters' is added to sums.
   template <typename Channel, typename Sums>
   __device__ void compute(const Channel& channel, Sums& sums) {
     with_parameter_range(channel.grows(), [&](auto range) {

@@ -24,6 +24,23 @@ bool is_transposed(const Module& module) {
                    torch::nn::ConvTranspose3d>(module);
 }
 
+template <typename... Convolutions>
+int64_t groups_of(const Module& module) {
+  int64_t groups = 1;
+  const auto look_at = [&](const auto* convolution) {
+    groups = convolution != nullptr ? convolution->options.groups() : groups;
+  };
+  (look_at(module.as<Convolutions>()), ...);
+  return groups;
+}
+
+/// A convolution in groups is as many of its own, each with fewer inputs and outputs.
+std::vector<at::Tensor> weights_of_groups(const Module& module, const at::Tensor& weight) {
+  return weight.detach().chunk(
+      groups_of<torch::nn::Conv1d, torch::nn::Conv2d, torch::nn::Conv3d, torch::nn::ConvTranspose1d,
+                torch::nn::ConvTranspose2d, torch::nn::ConvTranspose3d>(module));
+}
+
 bool has_weight_to_fill(const Module& module) {
   return is_transposed(module) ||
          is_any_of<torch::nn::Conv1d, torch::nn::Conv2d, torch::nn::Conv3d, torch::nn::Linear>(
@@ -160,8 +177,10 @@ void taylor_init_(Module& module, std::optional<double> alpha, std::optional<dou
   const auto fill = distribution == Distribution::Normal ? taylor_normal_ : taylor_uniform_;
   for (const auto& target : targets) {
     const auto parameters = target.layer->named_parameters(/*recurse=*/false);
-    fill(parameters["weight"], target.alpha, target.beta,
-         is_transposed(*target.layer) ? swapped(mode) : mode, generator);
+    const FanMode fan = is_transposed(*target.layer) ? swapped(mode) : mode;
+    for (const auto& weight : weights_of_groups(*target.layer, parameters["weight"])) {
+      fill(weight, target.alpha, target.beta, fan, generator);
+    }
     if (const auto* bias = parameters.find("bias")) {
       torch::nn::init::zeros_(*bias);
     }

@@ -118,7 +118,7 @@ def taylor_init_(
         alpha: for layers whose activation is not certain.
         beta: for layers whose activation is not certain.
         mode: "fan_in", "fan_out" or "fan_avg"; transposed convolutions' fans are the right way
-            round. Default: "fan_in"
+            round, and each group of a convolution has fans of its own. Default: "fan_in"
         distribution: "normal" or "uniform". Default: "normal"
         generator: the random generator to sample from. Default: torch's own
 
@@ -152,7 +152,9 @@ def taylor_init_(
         for layer, slope in slopes.items():
             slope = fallback if slope is None else slope
             fan = _SWAPPED.get(mode, mode) if isinstance(layer, TRANSPOSED) else mode
-            fill(layer.weight, slope, 1.0, fan, generator)
+            # A convolution in groups is as many of its own, each with fewer inputs and outputs.
+            for weight in layer.weight.chunk(getattr(layer, "groups", 1)):
+                fill(weight, slope, 1.0, fan, generator)
             if layer.bias is not None:
                 layer.bias.zero_()
     return module

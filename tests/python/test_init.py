@@ -145,7 +145,9 @@ LAYERS = {
     "conv3d": lambda: nn.Conv3d(24, 48, 3),
     "conv_transpose1d": lambda: nn.ConvTranspose1d(48, 96, 5),
     "conv_transpose2d": lambda: nn.ConvTranspose2d(48, 96, 3),
+    "conv_transpose2d grouped": lambda: nn.ConvTranspose2d(96, 192, 3, groups=4),
     "conv_transpose3d": lambda: nn.ConvTranspose3d(24, 48, 3),
+    "depthwise": lambda: nn.Conv2d(512, 512, 5, groups=512),
 }
 
 
@@ -154,11 +156,10 @@ LAYERS = {
 @every_distribution
 def test_every_kind_of_layer_is_filled_by_its_own_fans(make, mode, distribution):
     layer = make()
-    kernel = math.prod(getattr(layer, "kernel_size", ()))
+    kernel, groups = math.prod(getattr(layer, "kernel_size", ())), getattr(layer, "groups", 1)
     inputs = getattr(layer, "in_channels", getattr(layer, "in_features", None))
     outputs = getattr(layer, "out_channels", getattr(layer, "out_features", None))
-    fan_in = inputs // getattr(layer, "groups", 1) * kernel
-    n = FANS[mode](fan_in, outputs * kernel)
+    n = FANS[mode](inputs // groups * kernel, outputs // groups * kernel)
     taylor_init_(nn.Sequential(layer, mpelu.MPELU(alpha=2.0)), mode=mode, distribution=distribution)
     assert_std(layer.weight, expected_std(n, 2.0), distribution)
     assert (layer.bias == 0).all()

@@ -52,7 +52,7 @@ MPELU_API at::Tensor taylor_uniform_(at::Tensor tensor, double alpha = 1.0, doub
 /// outside of a Sequential) gets the arguments alpha and beta; one that is not given is 1.
 ///
 /// The weights of transposed convolutions are [in, out, kernel...]: their fan_in and fan_out are
-/// swapped.
+/// swapped. Each group of a convolution has fans of its own.
 ///
 /// Throws c10::ValueError, with the model untouched, that names the layers whose activation cannot
 /// be told where neither alpha nor beta is given.

@@ -124,6 +124,30 @@ CATCH_TEST_CASE("taylor_init_ fills every kind of layer by its own fan and zeroe
   }
 }
 
+CATCH_TEST_CASE("taylor_init_ gives each group of a convolution fans of its own", "[init]") {
+  torch::nn::Conv2d conv(torch::nn::Conv2dOptions(6, 4, 5).groups(2));
+  torch::nn::ConvTranspose2d transposed(torch::nn::ConvTranspose2dOptions(6, 4, 5).groups(2));
+  const struct {
+    Sequential model;
+    FanMode mode;
+    FanMode of_shape;  // the same of one group, in terms of its weight's shape
+  } cases[] = {
+      {Sequential(conv, torch::nn::ReLU()), FanMode::FanIn, FanMode::FanIn},
+      {Sequential(conv, torch::nn::ReLU()), FanMode::FanOut, FanMode::FanOut},
+      {Sequential(transposed, torch::nn::ReLU()), FanMode::FanIn, FanMode::FanOut},
+      {Sequential(transposed, torch::nn::ReLU()), FanMode::FanOut, FanMode::FanIn},
+  };
+  for (auto [model, mode, of_shape] : cases) {
+    const auto random = generator();
+    taylor_init_(*model, std::nullopt, std::nullopt, mode, Distribution::Normal, generator());
+    for (const auto& weight : model->parameters()[0].detach().chunk(2)) {
+      const auto expected =
+          mpelu::init::taylor_normal_(torch::empty_like(weight), 0, 1, of_shape, random);
+      CATCH_CHECK(at::equal(weight, expected));
+    }
+  }
+}
+
 CATCH_TEST_CASE("taylor_init_ uses its arguments where it cannot tell the activation", "[init]") {
   using mpelu::nn::ELU;
   struct Case {

@@ -9,7 +9,8 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from mpelu._dataflow import CHANNELWISE_MODULES, attributes_restored, in_mode, module_nodes
+from mpelu._dataflow import CHANNELWISE_MODULES, module_nodes
+from mpelu._unchanged import in_mode, state_restored
 
 
 class Site(NamedTuple):
@@ -44,6 +45,8 @@ def _made(name: str, args: tuple[Any, ...]) -> int | None:
     if name == "einsum":
         operands, _, output = str(args[0]).replace(" ", "").partition("->")
         return None if output[-1:] in operands.split(",")[0] else -1
+    if name.startswith("conv") and args and args[0].dim() == int(name[-2]) + 1:
+        return None  # without a batch, the channels of conv2d's (C, H, W) are in dimension 0
     return 1 if name in _MAKING_FIRST else -1 if name in _MAKING_LAST else None
 
 
@@ -109,7 +112,7 @@ def sites_seen(
     handles = [module.register_forward_pre_hook(look, with_kwargs=True) for module in seen]
     evaluation = in_mode(model, training=False)
     try:
-        with attributes_restored(model), evaluation, torch.no_grad(), _MarkingChannels():
+        with state_restored(model), evaluation, torch.no_grad(), _MarkingChannels():
             model(*example)
     finally:
         for handle in handles:

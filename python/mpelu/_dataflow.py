@@ -8,12 +8,8 @@ unknown operation ends the search.
 import inspect
 import math
 import operator
-import pickle
-import random
-import sys
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import combinations
 from typing import Any, NamedTuple, TypeAlias
 
@@ -23,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from mpelu._surgery import is_plain
+from mpelu._unchanged import drawing_nothing, in_mode, state_restored
 from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU
 
 Layer: TypeAlias = (
@@ -120,66 +117,6 @@ def _root_mean_square(slope: float | Tensor) -> float | None:
     return math.sqrt(slope.detach().double().square().mean().item())
 
 
-@contextmanager
-def attributes_restored(model: nn.Module) -> Iterator[None]:
-    """Undoes what running or tracing a model leaves on its modules.
-
-    That is what a forward() sets, registers, or puts into a list, dict or set there, and torch.fx's
-    constants.
-    """
-    attributes: list[Any] = [vars(module) for module in model.modules()]
-    containers = [
-        value
-        for values in map(dict.values, attributes)
-        for value in values
-        if type(value) in (dict, OrderedDict, defaultdict, list, set)
-    ]
-    before = [(container, container.copy()) for container in attributes + containers]
-    try:
-        yield
-    finally:
-        for container, content in before:
-            container.clear()
-            add = container.extend if isinstance(container, list) else container.update
-            add(content)
-
-
-@contextmanager
-def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Puts every module in one mode for a while; they may be in different ones before."""
-    before = {module: module.training for module in model.modules()}
-    try:
-        for module in before:
-            module.training = training
-        yield
-    finally:
-        for module, mode in before.items():
-            module.training = mode
-
-
-@contextmanager
-def _drawing_nothing() -> Iterator[None]:
-    """Refuses code that draws random numbers: what it does next time may be something else."""
-    numpy: Any = sys.modules.get("numpy.random")
-    of_torch, of_python = torch.get_rng_state(), random.getstate()
-    of_numpy = pickle.dumps(numpy and numpy.get_state())  # as bytes, which compare
-    try:
-        yield
-        drawn = (
-            torch.get_rng_state().tolist() != of_torch.tolist()  # lists, as tensors may be fake
-            or random.getstate() != of_python
-            or pickle.dumps(numpy and numpy.get_state()) != of_numpy
-        )
-        if drawn:
-            raise RuntimeError("the forward draws random numbers")
-    except Exception:
-        torch.set_rng_state(of_torch)
-        random.setstate(of_python)
-        if numpy:
-            numpy.set_state(pickle.loads(of_numpy))
-        raise
-
-
 def kept(value: Any) -> None:
     """Stands in a graph for the module that keeps a value in one of its attributes."""
 
@@ -190,7 +127,7 @@ class Tracer(fx.Tracer):
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         if "forward" in vars(root):
             raise TypeError("torch.fx would trace the class's forward, not the module's own")
-        with attributes_restored(root), _drawing_nothing():
+        with state_restored(root), drawing_nothing():
             graph = super().trace(root, concrete_args)
             for node in graph.nodes:
                 if node.op == "get_attr":  # of torch.fx's constants nothing else will be left
@@ -229,7 +166,7 @@ class _LayerTracer(Tracer):
         kwargs: dict[str, Any],
     ) -> Any:
         try:
-            return super().call_module(m, _drawing_nothing()(forward), args, kwargs)
+            return super().call_module(m, drawing_nothing()(forward), args, kwargs)
         except Exception:
             if self.failed is None:  # the innermost one is the first to pass here
                 self.failed = m

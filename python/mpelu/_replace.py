@@ -64,6 +64,7 @@ def replace_activations_(
         ValueError: if ``to`` is unknown, no such activation is in the model, one is in a plain
             list, dict or tuple too, a module is still lazy, or no ``example_input`` is given where
             it is needed. Nothing was changed.
+        TypeError: if ``from_`` is something else.
 
     Example::
 
@@ -73,7 +74,10 @@ def replace_activations_(
     """
     if to not in ("mpelu", "spelu", "elu"):
         raise ValueError(f"to must be 'mpelu', 'spelu' or 'elu', got {to!r}")
-    names = _replaceable(model, from_ if isinstance(from_, tuple) else (from_,))
+    types = from_ if isinstance(from_, tuple) else (from_,)
+    if not all(isinstance(each, type) for each in types):
+        raise TypeError(f"from_ must be a type of modules or a tuple of types, got {from_!r}")
+    names = _replaceable(model, types)
     if to == "elu":
         replacements: dict[nn.Module, nn.Module] = {module: ELU(alpha) for module in names}
     else:

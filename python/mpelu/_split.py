@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 from torch import fx, nn
 
-from mpelu._dataflow import Tracer, in_mode, kept
+from mpelu._dataflow import Tracer, kept
 from mpelu._surgery import held_elsewhere, is_plain, replace
+from mpelu._unchanged import in_mode
 
 __all__ = ["split_shared_activations_"]
 

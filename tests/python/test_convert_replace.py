@@ -265,6 +265,21 @@ def test_an_unknown_activation_is_an_error():
         replace_activations_(nn.Sequential(nn.ReLU()), to="gelu")
 
 
+@pytest.mark.parametrize(("layer", "size"), [(nn.Conv2d, (3, 8, 8)), (nn.Conv3d, (3, 8, 8, 8))])
+def test_one_parameter_serves_a_convolution_without_a_batch(layer, size):
+    """Its channels are in dimension 0; those of batches would be in dimension 1."""
+    model = nn.Sequential(layer(3, 6, 1), nn.ReLU())
+    replace_activations_(model, example_input=torch.randn(size))
+    assert model[1].num_parameters == 1
+    assert model(torch.randn(2, *size)).shape == (2, 6, *size[1:])
+
+
+@pytest.mark.parametrize("from_", [nn.ReLU(), [nn.ReLU], (nn.ReLU, "ELU"), None], ids=str)
+def test_from_that_is_no_type_is_a_type_error(from_):
+    with pytest.raises(TypeError, match="from_ must be a type of modules or a tuple of types, got"):
+        replace_activations_(nn.Sequential(nn.ReLU()), from_=from_)
+
+
 @pytest.mark.parametrize(
     ("model", "from_", "message"),
     [

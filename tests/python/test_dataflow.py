@@ -213,6 +213,21 @@ def test_tracing_leaves_no_trace_in_the_model():
     assert_slope(part.conv, 0.0)
 
 
+def test_what_a_forward_writes_into_buffers_and_other_tensors_is_undone():
+    def activate(self, input):
+        self.steps += 1
+        self.history[0].add_(1)
+        return F.relu(input)
+
+    model = Functional(activate)
+    model.register_buffer("steps", torch.zeros(()))
+    model.history = [torch.zeros(2)]
+    taylor_init_(model)
+    assert model.steps == 0
+    assert not model.history[0].any()
+    assert_slope(model.conv, 0.0)
+
+
 def test_what_a_module_keeps_needs_the_arguments():
     def activate(self, input):
         self.seen = input

@@ -4,6 +4,7 @@
 #include <ATen/OpMathType.h>
 
 #include <numeric>
+#include <tuple>
 #include <vector>
 
 #include "ops/checks.h"
@@ -53,6 +54,34 @@ at::Tensor reduced(const at::Tensor& contributions, const at::Tensor& parameter,
 /// finite where it is not wanted: 0 * inf would be NaN.
 at::Tensor negative_part(const at::Tensor& x, const at::Tensor& positive) {
   return at::where(positive, 0.0, x);
+}
+
+/// The average over each channel.
+at::Tensor average(const at::Tensor& tensor) {
+  return tensor.mean(dims_but(tensor, 1), /*keepdim=*/true);
+}
+
+struct Standardised {
+  at::Tensor values;  // (x - mean) * invstd
+  at::Tensor invstd;
+};
+
+/// In training the statistics are functions of x, and are differentiated as such.
+Standardised standardised(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& invstd,
+                          bool training, double eps) {
+  if (!training) {
+    const auto of_channels = broadcastable(invstd, x, 1);
+    return {(x - broadcastable(mean, x, 1)) * of_channels, of_channels};
+  }
+  const auto centered = x - average(x);
+  const auto of_channels = at::rsqrt(average(centered * centered) + eps);
+  return {centered * of_channels, of_channels};
+}
+
+at::Tensor scaled_and_shifted(const at::Tensor& x, const OptionalTensor& weight,
+                              const OptionalTensor& bias) {
+  const auto scaled = weight ? x * broadcastable(*weight, x, 1) : x;
+  return bias ? scaled + broadcastable(*bias, x, 1) : scaled;
 }
 
 }  // namespace
@@ -132,16 +161,21 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
   }
   const auto moving_mean = to_opmath(running_mean, input);
   const auto moving_var = to_opmath(running_var, input);
-  auto [normalised, mean, invstd] =
-      at::native_batch_norm(x, to_opmath(weight, input), to_opmath(bias, input), moving_mean,
-                            moving_var, training, momentum, eps);
+  at::Tensor mean;
+  at::Tensor invstd;
   if (training) {
+    // Its output is left alone: of the derivatives by forward mode, only the first are right.
+    std::tie(std::ignore, mean, invstd) =
+        at::native_batch_norm(x, /*weight=*/std::nullopt, /*bias=*/std::nullopt, moving_mean,
+                              moving_var, training, momentum, eps);
     write_back(running_mean, moving_mean);
     write_back(running_var, moving_var);
   } else {
     mean = moving_mean->clone();
     invstd = at::rsqrt(*moving_var + eps);
   }
+  const auto normalised =
+      scaled_and_shifted(standardised(x, mean, invstd, training, eps).values, weight, bias);
   const auto output = mpelu(normalised, to_opmath(alpha, input), to_opmath(beta, input), /*dim=*/1);
   return {output.to(input.scalar_type()), mean, invstd};
 }
@@ -153,28 +187,17 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_nor
   check_batch_norm_mpelu_backward(grad_output, input, weight, bias, save_mean, save_invstd, alpha,
                                   beta);
   const auto x = to_opmath(input, input);
-  const auto others = dims_but(x, 1);
-  const auto average = [&](const at::Tensor& t) { return t.mean(others, /*keepdim=*/true); };
-  const auto for_channels = [&](const at::Tensor& t) { return broadcastable(t, input, 1); };
-
-  // In training the statistics are functions of the input, and are differentiated as such.
-  const auto centered = x - (training ? average(x) : for_channels(save_mean));
-  const auto invstd =
-      training ? at::rsqrt(average(centered * centered) + eps) : for_channels(save_invstd);
-  const auto standardised = centered * invstd;
-  auto normalised = weight ? standardised * for_channels(*weight) : standardised;
-  normalised = bias ? normalised + for_channels(*bias) : normalised;
-
+  const auto [values, invstd] = standardised(x, save_mean, save_invstd, training, eps);
   const auto [grad, grad_alpha, grad_beta] =
-      mpelu_backward(to_opmath(grad_output, input), normalised, to_opmath(alpha, input),
-                     to_opmath(beta, input), /*dim=*/1);
+      mpelu_backward(to_opmath(grad_output, input), scaled_and_shifted(values, weight, bias),
+                     to_opmath(alpha, input), to_opmath(beta, input), /*dim=*/1);
   const auto gradient_of = [&](const OptionalTensor& parameter, const at::Tensor& terms) {
     return parameter ? reduced(terms, *parameter, 1) : no_gradient(alpha);
   };
-  const auto scaled = weight ? grad * for_channels(*weight) : grad;
+  const auto scaled = weight ? grad * broadcastable(*weight, x, 1) : grad;
   const auto grad_input =
-      training ? scaled - average(scaled) - standardised * average(scaled * standardised) : scaled;
-  return {(grad_input * invstd).to(input.scalar_type()), gradient_of(weight, grad * standardised),
+      training ? scaled - average(scaled) - values * average(scaled * values) : scaled;
+  return {(grad_input * invstd).to(input.scalar_type()), gradient_of(weight, grad * values),
           gradient_of(bias, grad), grad_alpha.to(alpha.scalar_type()),
           beta ? grad_beta.to(beta->scalar_type()) : no_gradient(alpha)};
 }

@@ -48,12 +48,12 @@ void check_each_channel(const char* op, const at::Tensor& input, const OptionalT
   }
 }
 
-void check_not_written(const char* op, const at::Tensor& written, const at::Tensor& tensor,
-                       const char* name, const char* written_name = "input") {
-  const auto status = at::get_overlap_status(written, tensor);
+void check_not_written(const char* op, const at::Tensor& input, const at::Tensor& parameter,
+                       const char* name) {
+  const auto status = at::get_overlap_status(input, parameter);
   TORCH_CHECK(status != at::MemOverlapStatus::Full && status != at::MemOverlapStatus::Partial, op,
-              ": expected ", name, " in other memory than ", written_name,
-              ", which is written; clone() it first");
+              ": expected ", name,
+              " in other memory than input, which is written; clone() it first");
 }
 
 /// grad_output must have the shape, dtype and device of input.
@@ -199,7 +199,6 @@ void check_batch_norm_mpelu(const at::Tensor& input, const OptionalTensor& weigh
   if (training && running_mean) {
     check_inplace(op, *running_mean, "running_mean");
     check_inplace(op, *running_var, "running_var");
-    check_not_written(op, *running_mean, *running_var, "running_var", "running_mean");
   }
   TORCH_CHECK_VALUE(
       !training || input.sym_numel() != input.sym_size(1) || input.sym_size(1) == 0, op,

@@ -164,7 +164,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
   at::Tensor mean;
   at::Tensor invstd;
   if (training) {
-    // Its output is left alone: of the derivatives by forward mode, only the first are right.
+    // Its output is left alone: under transforms the second derivatives of it are wrong.
     std::tie(std::ignore, mean, invstd) =
         at::native_batch_norm(x, /*weight=*/std::nullopt, /*bias=*/std::nullopt, moving_mean,
                               moving_var, training, momentum, eps);

@@ -45,9 +45,11 @@ def _made(name: str, args: tuple[Any, ...]) -> int | None:
     if name == "einsum":
         operands, _, output = str(args[0]).replace(" ", "").partition("->")
         return None if output[-1:] in operands.split(",")[0] else -1
-    if name.startswith("conv") and args and args[0].dim() == int(name[-2]) + 1:
-        return None  # without a batch, the channels of conv2d's (C, H, W) are in dimension 0
-    return 1 if name in _MAKING_FIRST else -1 if name in _MAKING_LAST else None
+    if name in _MAKING_FIRST:
+        # Without a batch, the channels of conv2d's (C, H, W) are in dimension 0.
+        is_single = name.startswith("conv") and args and args[0].dim() == int(name[-2]) + 1
+        return None if is_single else 1
+    return -1 if name in _MAKING_LAST else None
 
 
 def _kept(source: Tensor, output: Tensor, moved: bool) -> int | None:

@@ -174,9 +174,8 @@ class MPELU(ParametricELU):
             \alpha_c \, (e^{\beta_c x} - 1) & \text{if } x \le 0
         \end{cases}
 
-    It spans the rectified units and the exponential ones: alpha = 0 (with beta >= 0) is ReLU,
-    alpha = beta = 1 is ELU, and a small beta with a large alpha comes near to PReLU with the slope
-    alpha * beta.
+    It spans rectified and exponential units: alpha = 0 (with beta >= 0) is ReLU, alpha = beta = 1
+    is ELU, and a small beta with a large alpha comes near to PReLU with the slope alpha * beta.
     Source: Li et al. 2016 (arXiv:1606.00305); Caffe's M2PELU layer, Torch7's nn.MPELU.
 
     Args:

@@ -274,6 +274,16 @@ def test_one_parameter_serves_a_convolution_without_a_batch(layer, size):
     assert model(torch.randn(2, *size)).shape == (2, 6, *size[1:])
 
 
+def test_a_function_that_is_only_named_like_a_convolution_is_run():
+    class Convolved(nn.Sequential):
+        def forward(self, input):
+            return super().forward(torch.conv_tbc(input, torch.ones(1, 3, 6), torch.ones(6)))
+
+    model = Convolved(nn.ReLU())
+    replace_activations_(model, example_input=torch.randn(5, 2, 3))
+    assert model[0].num_parameters == 1
+
+
 @pytest.mark.parametrize("from_", [nn.ReLU(), [nn.ReLU], (nn.ReLU, "ELU"), None], ids=str)
 def test_from_that_is_no_type_is_a_type_error(from_):
     with pytest.raises(TypeError, match="from_ must be a type of modules or a tuple of types, got"):

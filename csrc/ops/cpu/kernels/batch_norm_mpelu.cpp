@@ -1,8 +1,8 @@
 #include <ATen/Dispatch.h>
+#include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <type_traits>
 #include <vector>
 
@@ -254,9 +254,10 @@ class BackwardPasses {
         outputs_(outputs_for(grad_input, input, parts.layout)),
         is_whole_(parts.count == 1) {
     if (!is_whole_) {
-      scratch_ = std::make_unique_for_overwrite<scalar_t[]>(parts.elements_per_unit());
+      const auto bytes = static_cast<size_t>(parts.elements_per_unit()) * sizeof(scalar_t);
+      scratch_ = c10::GetCPUAllocator()->allocate(bytes);
     }
-    gradient_ = is_whole_ ? grad_input : scratch_.get();
+    gradient_ = is_whole_ ? grad_input : static_cast<scalar_t*>(scratch_.get());
   }
 
   Due first(const Parts::Unit& part) {
@@ -328,7 +329,8 @@ class BackwardPasses {
   bool is_whole_;
   /// What the first pass leaves to the second.
   scalar_t* gradient_;
-  std::unique_ptr<scalar_t[]> scratch_;
+  /// Aligned as a tensor is: what crosses a line of memory takes two accesses.
+  at::DataPtr scratch_;
 };
 
 template <typename scalar_t>

@@ -1,7 +1,7 @@
 # mpelu_add_cpu_kernels(<target> <source>...)
 #
 # Compiles each source once per CPU capability, as ATen does with its own kernels, and links the
-# objects into the target. at::native::DispatchStub picks one of them when the program runs.
+# objects into the target. The stubs of the kernels (stubs.h) pick one of them when the program runs.
 #
 # Of an inline function that several objects carry, the linker keeps the first, and that must be one
 # that every processor can run. So the order of the link is the target's own objects, DEFAULT, AVX2,
@@ -34,13 +34,6 @@ foreach(capability IN LISTS MPELU_CPU_CAPABILITIES)
 endforeach()
 
 function(mpelu_add_cpu_kernels target)
-  # These name the columns of the stub's table, so every file must see the same ones.
-  foreach(capability IN LISTS MPELU_CPU_CAPABILITIES)
-    if(NOT capability STREQUAL "DEFAULT")
-      target_compile_definitions(${target} PRIVATE HAVE_${capability}_CPU_DEFINITION)
-    endif()
-  endforeach()
-
   foreach(capability IN LISTS MPELU_CPU_CAPABILITIES)
     set(kernels ${target}_kernels_${capability})
     add_library(${kernels} OBJECT ${ARGN})

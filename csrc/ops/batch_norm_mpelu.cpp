@@ -1,5 +1,6 @@
 #include <mpelu/ops.h>
 
+#include "ops/checks.h"
 #include "ops/find_operator.h"
 #include "ops/optional_tensor.h"
 
@@ -9,6 +10,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
     const at::Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
     const OptionalTensor& running_mean, const OptionalTensor& running_var, const at::Tensor& alpha,
     const OptionalTensor& beta, bool training, double momentum, double eps) {
+  check_defined("batch_norm_mpelu", input, "input");
+  check_defined("batch_norm_mpelu", alpha, "alpha");
   static const auto op = find_operator<decltype(batch_norm_mpelu)>("mpelu::batch_norm_mpelu");
   return op.call(input, as_optional(weight), as_optional(bias), as_optional(running_mean),
                  as_optional(running_var), alpha, as_optional(beta), training, momentum, eps);
@@ -18,6 +21,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_nor
     const at::Tensor& grad_output, const at::Tensor& input, const OptionalTensor& weight,
     const OptionalTensor& bias, const at::Tensor& save_mean, const at::Tensor& save_invstd,
     const at::Tensor& alpha, const OptionalTensor& beta, bool training, double eps) {
+  check_defined("batch_norm_mpelu_backward", grad_output, "grad_output");
+  check_defined("batch_norm_mpelu_backward", input, "input");
+  check_defined("batch_norm_mpelu_backward", save_mean, "save_mean");
+  check_defined("batch_norm_mpelu_backward", save_invstd, "save_invstd");
+  check_defined("batch_norm_mpelu_backward", alpha, "alpha");
   static const auto op =
       find_operator<decltype(batch_norm_mpelu_backward)>("mpelu::batch_norm_mpelu_backward");
   return op.call(grad_output, input, as_optional(weight), as_optional(bias), save_mean, save_invstd,

@@ -3,13 +3,14 @@
 #include <ATen/MemoryOverlap.h>
 
 namespace mpelu {
-namespace {
-
-bool is_half(at::ScalarType dtype) { return dtype == at::kBFloat16 || dtype == at::kHalf; }
 
 void check_defined(const char* op, const at::Tensor& tensor, const char* name) {
   TORCH_CHECK(tensor.defined(), op, ": expected ", name, " to be a tensor, got None");
 }
+
+namespace {
+
+bool is_half(at::ScalarType dtype) { return dtype == at::kBFloat16 || dtype == at::kHalf; }
 
 /// parameter must be a strided tensor on input's device and of its dtype, or float for half types.
 void check_fits(const char* op, const at::Tensor& input, const at::Tensor& parameter,

@@ -9,6 +9,9 @@
 // Sizes are read as symbols, so that the same checks serve the Meta kernels under dynamic shapes.
 namespace mpelu {
 
+/// The first of all: dispatch and autograd fail on an undefined tensor before any backend is asked.
+void check_defined(const char* op, const at::Tensor& tensor, const char* name);
+
 /// input must be a strided tensor of a supported floating point dtype.
 void check_elu(const at::Tensor& input);
 

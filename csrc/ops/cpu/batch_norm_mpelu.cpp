@@ -11,14 +11,15 @@
 #include "ops/cpu/kernels/stubs.h"
 #include "ops/dense.h"
 
-namespace at::native {
-
-DEFINE_DISPATCH(mpelu_batch_norm_stub);
-DEFINE_DISPATCH(mpelu_batch_norm_backward_stub);
-
-}  // namespace at::native
-
 namespace mpelu {
+
+namespace cpu {
+
+constinit Stub<BatchNormFn> batch_norm_mpelu_stub;
+constinit Stub<BatchNormBackwardFn> batch_norm_mpelu_backward_stub;
+
+}  // namespace cpu
+
 namespace {
 
 /// The numbers of a batch norm and its activation.
@@ -83,9 +84,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_cpu(
     number = 1 / std::sqrt(number + eps);
   }
   if (x.numel() > 0) {
-    at::native::mpelu_batch_norm_stub(at::kCPU, output, x, numbers.parameters(),
-                                      training ? variance.data() : nullptr, eps,
-                                      channel_layout(x, 1));
+    cpu::batch_norm_mpelu_stub(output, x, numbers.parameters(),
+                               training ? variance.data() : nullptr, eps, channel_layout(x, 1));
   }
   if (training && x.numel() > 0) {
     const auto count = static_cast<double>(x.numel() / channels);
@@ -115,8 +115,8 @@ batch_norm_mpelu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& i
     auto numbers =
         make_numbers(cpu::channel_numbers(save_mean, channels),
                      cpu::channel_numbers(save_invstd, channels), weight, bias, alpha, beta);
-    at::native::mpelu_batch_norm_backward_stub(
-        at::kCPU, grad_input,
+    cpu::batch_norm_mpelu_backward_stub(
+        grad_input,
         cpu::BatchNormGradients{weight_shares.data(), bias_shares.data(), alpha_shares.data(),
                                 beta_shares.data()},
         g, x, numbers.parameters(), training, channel_layout(x, 1));

@@ -3,20 +3,20 @@
 #include "ops/cpu/kernels/stubs.h"
 #include "ops/dense.h"
 
-namespace at::native {
-
-DEFINE_DISPATCH(mpelu_elu_backward_stub);
-
-}  // namespace at::native
-
 namespace mpelu {
+
+namespace cpu {
+
+constinit Stub<EluBackwardFn> elu_backward_stub;
+
+}  // namespace cpu
+
 namespace {
 
 void run(const at::Tensor& output, const at::Tensor& input, double alpha) {
   if (input.numel() > 0) {
-    at::native::mpelu_stub(at::kCPU, output, input,
-                           cpu::ActivationParameters{.alpha = &alpha, .beta = nullptr},
-                           shared_layout(input));
+    cpu::mpelu_stub(output, input, cpu::ActivationParameters{.alpha = &alpha, .beta = nullptr},
+                    shared_layout(input));
   }
 }
 
@@ -40,7 +40,7 @@ at::Tensor elu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& inp
   const auto g = dense_as(grad_output, x);
   auto grad_input = at::empty_like(x);
   if (x.numel() > 0) {
-    at::native::mpelu_elu_backward_stub(at::kCPU, grad_input, g, x, alpha, is_result);
+    cpu::elu_backward_stub(grad_input, g, x, alpha, is_result);
   }
   return grad_input;
 }

@@ -7,14 +7,15 @@
 #include "ops/cpu/kernels/stubs.h"
 #include "ops/dense.h"
 
-namespace at::native {
-
-DEFINE_DISPATCH(mpelu_stub);
-DEFINE_DISPATCH(mpelu_backward_stub);
-
-}  // namespace at::native
-
 namespace mpelu {
+
+namespace cpu {
+
+constinit Stub<ForwardFn> mpelu_stub;
+constinit Stub<BackwardFn> mpelu_backward_stub;
+
+}  // namespace cpu
+
 namespace {
 
 /// The number of channels that alpha and beta tell apart.
@@ -41,8 +42,7 @@ void run(const at::Tensor& output, const at::Tensor& input, const at::Tensor& al
   if (input.numel() > 0) {
     const int64_t channels = count_of(alpha, beta);
     const Numbers numbers(alpha, beta, channels);
-    at::native::mpelu_stub(at::kCPU, output, input, numbers.parameters(),
-                           parameter_layout(input, channels, dim));
+    cpu::mpelu_stub(output, input, numbers.parameters(), parameter_layout(input, channels, dim));
   }
 }
 
@@ -76,9 +76,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> mpelu_backward_cpu(const at::Tens
   std::vector<double> beta_shares(channels);
   if (x.numel() > 0) {
     const Numbers numbers(alpha, beta, channels);
-    at::native::mpelu_backward_stub(
-        at::kCPU, grad_input, cpu::ActivationGradients{alpha_shares.data(), beta_shares.data()}, g,
-        x, numbers.parameters(), parameter_layout(x, channels, channel_dim));
+    cpu::mpelu_backward_stub(grad_input,
+                             cpu::ActivationGradients{alpha_shares.data(), beta_shares.data()}, g,
+                             x, numbers.parameters(), parameter_layout(x, channels, channel_dim));
   }
   return {grad_input, cpu::gradient(alpha, alpha_shares),
           beta ? cpu::gradient(*beta, beta_shares) : no_gradient(alpha)};

@@ -179,6 +179,10 @@ CATCH_TEST_CASE("batch_norm_mpelu names the argument that it cannot use", "[ops]
     Arguments arguments;
   };
   for (const auto& [message, arguments] : {
+           Case{"input to be a tensor, got None",
+                {at::Tensor(), none, none, none, none, three.clone().requires_grad_(), none, true}},
+           Case{"alpha to be a tensor, got None",
+                {x.clone().requires_grad_(), none, none, none, none, at::Tensor(), none, true}},
            Case{"at least 2 dimensions", {three, none, none, none, none, three, none, true}},
            Case{"weight to have one element", {x, four, none, none, none, three, none, true}},
            Case{"bias to have the dtype",

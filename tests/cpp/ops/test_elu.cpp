@@ -77,6 +77,7 @@ CATCH_TEST_CASE("elu names the argument that it cannot use", "[ops]") {
     std::function<void()> call;
   };
   for (const auto& [message, call] : {
+           Case{"elu: expected input to be a tensor, got None", [&] { mpelu::elu(at::Tensor()); }},
            Case{"input of dtype", [&] { mpelu::elu(x.to(at::kInt)); }},
            Case{"input of dtype", [&] { mpelu::elu(x.to(at::kComplexFloat)); }},
            Case{"alpha >= 0", [&] { mpelu::elu_(x, -0.5); }},

@@ -174,6 +174,10 @@ CATCH_TEST_CASE("mpelu names the argument that it cannot use", "[ops]") {
     std::function<void()> call;
   };
   for (const auto& [message, call] : {
+           Case{"mpelu: expected input to be a tensor, got None",
+                [&] { mpelu::mpelu(at::Tensor(), needs_grad); }},
+           Case{"expected alpha to be a tensor, got None",
+                [&] { mpelu::mpelu(x, at::Tensor(), needs_grad); }},
            Case{"expected alpha to have 1 element", [&] { mpelu::mpelu(x, torch::rand({2})); }},
            Case{"expected beta to have 1 element", [&] { mpelu::mpelu(x, a, torch::rand({4})); }},
            Case{"expected alpha to be 0-d or 1-d", [&] { mpelu::mpelu(x, torch::rand({1, 3})); }},

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "ops/cpu/kernels/batch_norm_lanes.h"
+#include "ops/cpu/kernels/build.h"
 #include "ops/cpu/kernels/map_forward.h"
-#include "ops/cpu/kernels/stubs.h"
 #include "ops/cpu/kernels/two_passes.h"
 
 // The forward passes over the input twice, for its statistics and for the output. The backward has
@@ -21,7 +21,7 @@
 namespace mpelu::cpu {
 namespace {
 
-/// A first guess of a channel's mean: that of so many elements far from each other.
+/// A first guess of a channel's mean: that of about so many elements far from each other.
 constexpr int64_t kGuesses = 16;
 /// The guess will do while the mean is no more than this many standard deviations away.
 constexpr double kNear = 4;
@@ -29,15 +29,20 @@ constexpr double kNear = 4;
 template <typename scalar_t, typename T = at::opmath_type<scalar_t>>
 std::vector<CenterLane<T>> guess_means(const scalar_t* input, const Layout& layout) {
   std::vector<CenterLane<T>> centers(layout.channels);
-  const int64_t count = std::min(layout.outer, kGuesses);
+  const int64_t row_size = layout.channels * layout.inner + layout.skipped;
+  const int64_t rows = std::min(layout.outer, kGuesses);
+  const int64_t in_a_row = std::min(layout.inner, ceil_divide(kGuesses, rows));
+  const int64_t rows_apart = layout.outer / rows * row_size;
+  const int64_t apart = layout.inner / in_a_row;
   for (int64_t channel = 0; channel < layout.channels; ++channel) {
     double sum = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t row = layout.outer / count * i;
-      const int64_t row_size = layout.channels * layout.inner + layout.skipped;
-      sum += static_cast<double>(input[row * row_size + channel * layout.inner]);
+    for (int64_t row = 0; row < rows; ++row) {
+      const scalar_t* const first = input + row * rows_apart + channel * layout.inner;
+      for (int64_t i = 0; i < in_a_row; ++i) {
+        sum += static_cast<double>(first[i * apart]);
+      }
     }
-    centers[channel].center = static_cast<T>(sum / count);
+    centers[channel].center = static_cast<T>(sum / (rows * in_a_row));
   }
   return centers;
 }
@@ -370,12 +375,8 @@ void backward_kernel(const at::TensorBase& grad_input, const BatchNormGradients&
       });
 }
 
+const Build forward_build(batch_norm_mpelu_stub, forward_kernel);
+const Build backward_build(batch_norm_mpelu_backward_stub, backward_kernel);
+
 }  // namespace
 }  // namespace mpelu::cpu
-
-namespace at::native {
-
-ALSO_REGISTER_AVX512_DISPATCH(mpelu_batch_norm_stub, &mpelu::cpu::forward_kernel)
-ALSO_REGISTER_AVX512_DISPATCH(mpelu_batch_norm_backward_stub, &mpelu::cpu::backward_kernel)
-
-}  // namespace at::native

@@ -1,8 +1,8 @@
 #include <ATen/Dispatch.h>
 
+#include "ops/cpu/kernels/build.h"
 #include "ops/cpu/kernels/partition.h"
 #include "ops/cpu/kernels/span.h"
-#include "ops/cpu/kernels/stubs.h"
 
 // ELU's forward is MPELU's with parameters that are numbers; its backward has no sums.
 namespace mpelu::cpu {
@@ -51,11 +51,7 @@ void elu_backward_kernel(const at::TensorBase& grad_input, const at::TensorBase&
       });
 }
 
+const Build elu_backward_build(elu_backward_stub, elu_backward_kernel);
+
 }  // namespace
 }  // namespace mpelu::cpu
-
-namespace at::native {
-
-ALSO_REGISTER_AVX512_DISPATCH(mpelu_elu_backward_stub, &mpelu::cpu::elu_backward_kernel)
-
-}  // namespace at::native

@@ -2,8 +2,8 @@
 
 #include <vector>
 
+#include "ops/cpu/kernels/build.h"
 #include "ops/cpu/kernels/map_forward.h"
-#include "ops/cpu/kernels/stubs.h"
 
 namespace mpelu::cpu {
 namespace {
@@ -85,12 +85,8 @@ void mpelu_backward_kernel(const at::TensorBase& grad_input, const ActivationGra
       });
 }
 
+const Build mpelu_build(mpelu_stub, mpelu_kernel);
+const Build mpelu_backward_build(mpelu_backward_stub, mpelu_backward_kernel);
+
 }  // namespace
 }  // namespace mpelu::cpu
-
-namespace at::native {
-
-ALSO_REGISTER_AVX512_DISPATCH(mpelu_stub, &mpelu::cpu::mpelu_kernel)
-ALSO_REGISTER_AVX512_DISPATCH(mpelu_backward_stub, &mpelu::cpu::mpelu_backward_kernel)
-
-}  // namespace at::native

@@ -1,13 +1,36 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <ATen/native/DispatchStub.h>
+
+#include <array>
 
 #include "ops/layout.h"
 
-// The CPU kernels as their hosts call them: torch picks the build for this processor's instruction
-// set at run time (AVX-512, AVX2 or neither; ATEN_CPU_CAPABILITY overrides).
+// The CPU kernels as their hosts call them: of the builds for several instruction sets, a call
+// takes the one that torch would.
 namespace mpelu::cpu {
+
+/// The instruction sets that kernels are built for.
+enum class Capability { kDefault, kAvx2, kAvx512 };
+
+/// Torch's choice among them for this process: by its processor, or by ATEN_CPU_CAPABILITY.
+Capability capability();
+
+/// The builds of a kernel. at::native::DispatchStub would do, but the symbol of libtorch that it
+/// needs is another one for each list of instruction sets that torch itself is built for.
+template <typename Fn>
+class Stub {
+ public:
+  void add(Capability capability, Fn kernel) { builds_[static_cast<size_t>(capability)] = kernel; }
+
+  template <typename... Args>
+  void operator()(const Args&... args) const {
+    builds_[static_cast<size_t>(capability())](args...);
+  }
+
+ private:
+  std::array<Fn, 3> builds_{};
+};
 
 // Parameters come as a number for each of the layout's channels, in double precision, which has the
 // numbers of every dtype.
@@ -61,15 +84,10 @@ using BatchNormBackwardFn = void (*)(const at::TensorBase& grad_input,
 using EluBackwardFn = void (*)(const at::TensorBase& grad_input, const at::TensorBase& grad_output,
                                const at::TensorBase& input_or_output, double alpha, bool is_result);
 
+extern Stub<ForwardFn> mpelu_stub;
+extern Stub<BackwardFn> mpelu_backward_stub;
+extern Stub<BatchNormFn> batch_norm_mpelu_stub;
+extern Stub<BatchNormBackwardFn> batch_norm_mpelu_backward_stub;
+extern Stub<EluBackwardFn> elu_backward_stub;
+
 }  // namespace mpelu::cpu
-
-// DispatchStub's macros and its tables belong to this namespace.
-namespace at::native {
-
-DECLARE_DISPATCH(mpelu::cpu::ForwardFn, mpelu_stub)
-DECLARE_DISPATCH(mpelu::cpu::BackwardFn, mpelu_backward_stub)
-DECLARE_DISPATCH(mpelu::cpu::BatchNormFn, mpelu_batch_norm_stub)
-DECLARE_DISPATCH(mpelu::cpu::BatchNormBackwardFn, mpelu_batch_norm_backward_stub)
-DECLARE_DISPATCH(mpelu::cpu::EluBackwardFn, mpelu_elu_backward_stub)
-
-}  // namespace at::native

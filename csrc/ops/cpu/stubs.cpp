@@ -1,0 +1,20 @@
+#include "ops/cpu/kernels/stubs.h"
+
+#include <ATen/Version.h>
+
+#include <string>
+
+namespace mpelu::cpu {
+
+Capability capability() {
+  static const Capability chosen = [] {
+    const std::string name = at::get_cpu_capability();
+    if (name.starts_with("AVX512")) {
+      return Capability::kAvx512;
+    }
+    return name == "AVX2" ? Capability::kAvx2 : Capability::kDefault;
+  }();
+  return chosen;
+}
+
+}  // namespace mpelu::cpu

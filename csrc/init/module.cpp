@@ -1,13 +1,15 @@
+#include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <c10/util/StringUtil.h>
-#include <mpelu/init.h>
 #include <mpelu/nn.h>
 #include <torch/nn/init.h>
 #include <torch/nn/modules.h>
 
+#include "init/fill_weight.h"
 #include "nn/is_any_of.h"
 #include "nn/learned.h"
 #include "validate.h"
@@ -34,11 +36,10 @@ int64_t groups_of(const Module& module) {
   return groups;
 }
 
-/// A convolution in groups is as many of its own, each with fewer inputs and outputs.
-std::vector<at::Tensor> weights_of_groups(const Module& module, const at::Tensor& weight) {
-  return weight.detach().chunk(
-      groups_of<torch::nn::Conv1d, torch::nn::Conv2d, torch::nn::Conv3d, torch::nn::ConvTranspose1d,
-                torch::nn::ConvTranspose2d, torch::nn::ConvTranspose3d>(module));
+int64_t groups_of(const Module& module) {
+  return groups_of<torch::nn::Conv1d, torch::nn::Conv2d, torch::nn::Conv3d,
+                   torch::nn::ConvTranspose1d, torch::nn::ConvTranspose2d,
+                   torch::nn::ConvTranspose3d>(module);
 }
 
 bool has_weight_to_fill(const Module& module) {
@@ -125,12 +126,32 @@ std::optional<double> following_slope(const std::vector<Layer>& layers, size_t i
   return std::nullopt;
 }
 
-/// A layer whose weight is to be filled, with the alpha and beta to do it for.
+/// A layer whose weight is to be filled, with the slope of the activation that follows it.
 struct Target {
-  Module* layer;
-  double alpha;
-  double beta;
+  Layer layer;
+  std::optional<double> slope;
 };
+
+/// Each layer once: one that stands in several places has a slope if these have the same.
+std::vector<Target> find_targets(const std::vector<Layer>& layers) {
+  std::vector<Target> targets;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const auto& layer = layers[i];
+    if (layer.module == nullptr || !has_weight_to_fill(*layer.module)) {
+      continue;
+    }
+    const auto slope = following_slope(layers, i);
+    const auto found = std::find_if(targets.begin(), targets.end(), [&](const Target& target) {
+      return target.layer.module == layer.module;
+    });
+    if (found == targets.end()) {
+      targets.push_back({layer, slope});
+    } else if (found->slope != slope) {
+      found->slope = std::nullopt;
+    }
+  }
+  return targets;
+}
 
 FanMode swapped(FanMode mode) {
   switch (mode) {
@@ -149,38 +170,27 @@ FanMode swapped(FanMode mode) {
 void taylor_init_(Module& module, std::optional<double> alpha, std::optional<double> beta,
                   FanMode mode, Distribution distribution, std::optional<at::Generator> generator) {
   const bool has_fallback = alpha || beta;
-  const double fallback_alpha = alpha.value_or(1.0);
-  const double fallback_beta = beta.value_or(1.0);
-  check_finite("alpha", fallback_alpha);
-  check_finite("beta", fallback_beta);
+  const double fallback = finite_slope(alpha.value_or(1.0), beta.value_or(1.0));
   std::vector<Layer> layers;
   flatten(module, "", layers);
+  const auto targets = find_targets(layers);
 
-  std::vector<Target> targets;
   std::vector<std::string> uncertain;
-  for (size_t i = 0; i < layers.size(); ++i) {
-    if (layers[i].module == nullptr || !has_weight_to_fill(*layers[i].module)) {
-      continue;
-    }
-    if (const auto slope = following_slope(layers, i)) {
-      check_finite("the slope of the activation after '" + layers[i].name + "'", *slope);
-      targets.push_back({layers[i].module, *slope, 1.0});
-    } else if (has_fallback) {
-      targets.push_back({layers[i].module, fallback_alpha, fallback_beta});
-    } else {
-      uncertain.push_back("'" + layers[i].name + "' (" + layers[i].module->name() + ")");
+  for (const auto& [layer, slope] : targets) {
+    if (slope) {
+      check_finite("the slope of the activation after '" + layer.name + "'", *slope);
+    } else if (!has_fallback) {
+      uncertain.push_back("'" + layer.name + "' (" + layer.module->name() + ")");
     }
   }
   TORCH_CHECK_VALUE(uncertain.empty(), "cannot tell which activation follows ",
                     c10::Join(", ", uncertain), "; give alpha and beta for layers like these");
 
-  const auto fill = distribution == Distribution::Normal ? taylor_normal_ : taylor_uniform_;
-  for (const auto& target : targets) {
-    const auto parameters = target.layer->named_parameters(/*recurse=*/false);
-    const FanMode fan = is_transposed(*target.layer) ? swapped(mode) : mode;
-    for (const auto& weight : weights_of_groups(*target.layer, parameters["weight"])) {
-      fill(weight, target.alpha, target.beta, fan, generator);
-    }
+  for (const auto& [layer, slope] : targets) {
+    const auto parameters = layer.module->named_parameters(/*recurse=*/false);
+    const FanMode fan = is_transposed(*layer.module) ? swapped(mode) : mode;
+    fill_weight(parameters["weight"], slope.value_or(fallback), fan, distribution, generator,
+                groups_of(*layer.module));
     if (const auto* bias = parameters.find("bias")) {
       torch::nn::init::zeros_(*bias);
     }

@@ -3,29 +3,33 @@
 
 #include <ATen/core/grad_mode.h>
 #include <c10/util/accumulate.h>
-#include <mpelu/init.h>
 
+#include "init/fill_weight.h"
 #include "validate.h"
 
 namespace mpelu::init {
 
-namespace {
-
-/// Calls fill(std) with the standard deviation for the tensor's shape, unless the tensor is empty.
-template <typename Fill>
-void fill_by_std(const at::Tensor& tensor, double alpha, double beta, FanMode mode,
-                 const Fill& fill) {
-  TORCH_CHECK_VALUE(at::isFloatingType(tensor.scalar_type()), "tensor must be floating point, got ",
-                    tensor.scalar_type());
-  const double fan = calculate_fan(tensor.sizes(), mode);
-  if (tensor.numel() == 0) {
+void fill_weight(const at::Tensor& weight, double slope, FanMode mode, Distribution distribution,
+                 const std::optional<at::Generator>& generator, int64_t groups) {
+  TORCH_CHECK_VALUE(at::isFloatingType(weight.scalar_type()), "tensor must be floating point, got ",
+                    weight.scalar_type());
+  auto shape = weight.sizes().vec();
+  if (groups > 1) {
+    shape[0] /= groups;
+  }
+  const double fan = calculate_fan(shape, mode);
+  if (weight.numel() == 0) {
     return;
   }
   const at::NoGradGuard no_grad;
-  fill(taylor_std(fan, alpha, beta));
+  const double deviation = taylor_std(fan, slope, 1);
+  if (distribution == Distribution::Normal) {
+    weight.normal_(0, deviation, generator);
+  } else {
+    const double bound = std::sqrt(3.0) * deviation;
+    weight.uniform_(-bound, bound, generator);
+  }
 }
-
-}  // namespace
 
 FanMode parse_fan_mode(std::string_view mode) {
   static constexpr std::pair<std::string_view, FanMode> kModes[] = {
@@ -57,25 +61,19 @@ double calculate_fan(at::IntArrayRef weight_shape, FanMode mode) {
 
 double taylor_std(double n, double alpha, double beta) {
   TORCH_CHECK_VALUE(n > 0, "n must be > 0, got ", n);
-  check_finite("alpha", alpha);
-  check_finite("beta", beta);
-  const double slope = alpha * beta;
+  const double slope = finite_slope(alpha, beta);
   return std::sqrt(2 / (n * (1 + slope * slope)));
 }
 
 at::Tensor taylor_normal_(at::Tensor tensor, double alpha, double beta, FanMode mode,
                           std::optional<at::Generator> generator) {
-  fill_by_std(tensor, alpha, beta, mode,
-              [&](double std) { tensor.normal_(0, std, std::move(generator)); });
+  fill_weight(tensor, finite_slope(alpha, beta), mode, Distribution::Normal, generator, 1);
   return tensor;
 }
 
 at::Tensor taylor_uniform_(at::Tensor tensor, double alpha, double beta, FanMode mode,
                            std::optional<at::Generator> generator) {
-  fill_by_std(tensor, alpha, beta, mode, [&](double std) {
-    const double bound = std::sqrt(3.0) * std;
-    tensor.uniform_(-bound, bound, std::move(generator));
-  });
+  fill_weight(tensor, finite_slope(alpha, beta), mode, Distribution::Uniform, generator, 1);
   return tensor;
 }
 

@@ -1,5 +1,4 @@
 #include <ATen/Version.h>
-#include <mpelu/init.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/version.h>
@@ -8,12 +7,22 @@
 #include <string_view>
 #include <utility>
 
+#include "init/fill_weight.h"
+
 namespace py = pybind11;
 
 namespace {
 
+using mpelu::init::Distribution;
 using Filler = at::Tensor (*)(at::Tensor, double, double, mpelu::init::FanMode,
                               std::optional<at::Generator>);
+
+void fill_weight(const at::Tensor& weight, double slope, std::string_view mode, bool uniform,
+                 const std::optional<at::Generator>& generator, int64_t groups) {
+  mpelu::init::fill_weight(weight, slope, mpelu::init::parse_fan_mode(mode),
+                           uniform ? Distribution::Uniform : Distribution::Normal, generator,
+                           groups);
+}
 
 /// Exposes an in-place initialiser, with the fan mode by its name. Filling releases the GIL.
 void def_filler(py::module_& module, const char* name, Filler fill) {
@@ -56,5 +65,6 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "What of libmpelu is not a torch operator: initialisation and build information.";
   def_filler(module, "taylor_normal_", mpelu::init::taylor_normal_);
   def_filler(module, "taylor_uniform_", mpelu::init::taylor_uniform_);
+  module.def("fill_weight", torch::wrap_pybind_function_no_gil(fill_weight));
   module.def("build_info", &build_info);
 }

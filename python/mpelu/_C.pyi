@@ -15,4 +15,12 @@ def taylor_uniform_(
     mode: str = "fan_in",
     generator: Generator | None = None,
 ) -> Tensor: ...
+def fill_weight(
+    weight: Tensor,
+    slope: float,
+    mode: str,
+    uniform: bool,
+    generator: Generator | None,
+    groups: int,
+) -> None: ...
 def build_info() -> dict[str, str | None]: ...

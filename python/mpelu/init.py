@@ -54,8 +54,8 @@ def taylor_normal_(
         Tensor: ``tensor`` itself.
 
     Raises:
-        ValueError: if ``tensor`` has fewer than two dimensions, ``alpha`` or ``beta`` is not
-            finite, or ``mode`` is another.
+        ValueError: if ``tensor`` is not floating point or has fewer than two dimensions,
+            ``alpha``, ``beta`` or their product is not finite, or ``mode`` is another.
 
     Example::
 
@@ -86,9 +86,6 @@ def taylor_uniform_(
         >>> mpelu.init.taylor_uniform_(w, alpha=1.0, beta=1.0)
     """
     return _C.taylor_uniform_(tensor, alpha, beta, mode, generator)
-
-
-_FILLERS = {"normal": taylor_normal_, "uniform": taylor_uniform_}
 
 
 def taylor_init_(
@@ -134,9 +131,8 @@ def taylor_init_(
         >>> model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), mpelu.MPELU(16))
         >>> mpelu.init.taylor_init_(model, mode="fan_out")
     """
-    if distribution not in _FILLERS:
+    if distribution not in ("normal", "uniform"):
         raise ValueError(f"distribution must be 'normal' or 'uniform', got {distribution!r}")
-    fill = _FILLERS[distribution]
     names = {layer: name or type(layer).__name__ for name, layer in module.named_modules()}
     slopes = {
         layer: slope
@@ -152,9 +148,8 @@ def taylor_init_(
         for layer, slope in slopes.items():
             slope = fallback if slope is None else slope
             fan = _SWAPPED.get(mode, mode) if isinstance(layer, TRANSPOSED) else mode
-            # A convolution in groups is as many of its own, each with fewer inputs and outputs.
-            for weight in layer.weight.chunk(getattr(layer, "groups", 1)):
-                fill(weight, slope, 1.0, fan, generator)
+            groups = getattr(layer, "groups", 1)
+            _C.fill_weight(layer.weight, slope, fan, distribution == "uniform", generator, groups)
             if layer.bias is not None:
                 layer.bias.zero_()
     return module

@@ -8,6 +8,9 @@ import pytest
 import torch
 from init_statistics import assert_slope, assert_std, expected_std
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import mpelu
 from mpelu.init import taylor_init_, taylor_normal_, taylor_uniform_
@@ -168,6 +171,32 @@ def test_every_kind_of_layer_is_filled_by_its_own_fans(make, mode, distribution)
 def test_layers_without_bias_are_filled():
     layer = taylor_init_(nn.Linear(200, 200, bias=False), alpha=1.0)
     assert_slope(layer, 1.0)
+
+
+@pytest.fixture
+def mesh():
+    """Of two processes, of which there is only this one."""
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    yield init_device_mesh("cpu", (2,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore:DTensor random operators")
+@pytest.mark.parametrize(
+    "make",
+    [lambda: nn.Linear(200, 400), lambda: nn.Conv2d(96, 384, 3, groups=4)],
+    ids=["linear", "grouped"],
+)
+@every_distribution
+def test_a_weight_in_shards_is_filled(make, distribution, mesh):
+    layer = make()
+    n = layer.weight[0].numel()
+    for name, parameter in list(layer.named_parameters()):
+        sharded = distribute_tensor(parameter.detach(), mesh, [Shard(0)])
+        setattr(layer, name, nn.Parameter(sharded))
+    taylor_init_(layer, alpha=2.0, distribution=distribution)
+    assert_std(layer.weight.to_local(), expected_std(n, 2.0), distribution)
+    assert (layer.bias.to_local() == 0).all()
 
 
 def test_other_layers_stay_as_they_are():

@@ -27,7 +27,7 @@ MPELU_API FanMode parse_fan_mode(std::string_view mode);
 MPELU_API double calculate_fan(at::IntArrayRef weight_shape, FanMode mode);
 
 /// The standard deviation sqrt(2 / (n (1 + alpha^2 beta^2))). Throws c10::ValueError unless n > 0
-/// and alpha, beta are finite.
+/// and alpha, beta and their product are finite.
 MPELU_API double taylor_std(double n, double alpha, double beta);
 
 /// Fills tensor, a weight of two dimensions or more, with N(0, std^2), std = `taylor_std` of its

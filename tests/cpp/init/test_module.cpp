@@ -138,18 +138,18 @@ CATCH_TEST_CASE("taylor_init_ gives each group of a convolution fans of its own"
       {Sequential(transposed, torch::nn::ReLU()), FanMode::FanOut, FanMode::FanIn},
   };
   for (auto [model, mode, of_shape] : cases) {
-    const auto random = generator();
     taylor_init_(*model, std::nullopt, std::nullopt, mode, Distribution::Normal, generator());
-    for (const auto& weight : model->parameters()[0].detach().chunk(2)) {
-      const auto expected =
-          mpelu::init::taylor_normal_(torch::empty_like(weight), 0, 1, of_shape, random);
-      CATCH_CHECK(at::equal(weight, expected));
-    }
+    const auto weight = model->parameters()[0].detach();
+    const double fan = mpelu::init::calculate_fan(weight.chunk(2)[0].sizes(), of_shape);
+    const auto expected =
+        torch::empty_like(weight).normal_(0, mpelu::init::taylor_std(fan, 0, 1), generator());
+    CATCH_CHECK(at::equal(weight, expected));
   }
 }
 
 CATCH_TEST_CASE("taylor_init_ uses its arguments where it cannot tell the activation", "[init]") {
   using mpelu::nn::ELU;
+  const torch::nn::Linear twice(2, 2);
   struct Case {
     const char* name;
     Sequential model;
@@ -159,6 +159,8 @@ CATCH_TEST_CASE("taylor_init_ uses its arguments where it cannot tell the activa
            Case{"the last layer", Sequential(torch::nn::Linear(3, 2)), "'0'"},
            Case{"two layers in a row",
                 Sequential(torch::nn::Linear(3, 2), torch::nn::Linear(2, 2), ELU()), "'0'"},
+           Case{"a layer before two activations",
+                Sequential(twice, ELU(), twice, torch::nn::ReLU()), "'0'"},
            Case{"an unknown activation", Sequential(torch::nn::Linear(3, 2), torch::nn::Tanh()),
                 "'0'"},
            Case{"a container's end", Sequential(Opaque(Stack(torch::nn::Linear(3, 2))), ELU()),
@@ -177,11 +179,19 @@ CATCH_TEST_CASE("taylor_init_ uses its arguments where it cannot tell the activa
   }
 }
 
+CATCH_TEST_CASE("taylor_init_ fills a layer once that stands in several places", "[init]") {
+  const torch::nn::Linear twice(3, 3);
+  const double slope = first_slope(Sequential(twice, mpelu::nn::ELU(), twice, mpelu::nn::ELU()));
+  CATCH_CHECK(std::abs(slope - 1) < 1e-3);
+}
+
 CATCH_TEST_CASE("taylor_init_ leaves the model where an alpha is not finite", "[init]") {
   Sequential model(torch::nn::Linear(3, 3), torch::nn::ReLU(), torch::nn::Linear(3, 3),
                    mpelu::nn::MPELU(3));
   const auto before = model->parameters()[0].clone();
   CATCH_CHECK(error_of([&] { taylor_init_(*model, NAN, 1.0); }) == "alpha must be finite, got nan");
+  CATCH_CHECK_THAT(error_of([&] { taylor_init_(*model, 1e200, 1e200); }),
+                   Catch::Matchers::ContainsSubstring("alpha * beta must be finite"));
   torch::NoGradGuard guard;
   model->ptr<mpelu::nn::MPELUImpl>(3)->alpha.fill_(NAN);
   CATCH_CHECK(error_of([&] { taylor_init_(*model); }) ==

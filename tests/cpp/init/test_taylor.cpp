@@ -100,6 +100,10 @@ CATCH_TEST_CASE("the fillers name the argument that they cannot use", "[init]") 
                 [&] { mpelu::init::taylor_normal_(torch::empty({3, 4}, at::kLong)); }},
            Case{"alpha must be finite", [&] { mpelu::init::taylor_uniform_(weight, NAN); }},
            Case{"beta must be finite", [&] { mpelu::init::taylor_uniform_(weight, 1, INFINITY); }},
+           Case{"alpha * beta must be finite",
+                [&] { mpelu::init::taylor_normal_(weight, 1e200, 1e200); }},
+           Case{"alpha must be finite",
+                [&] { mpelu::init::taylor_normal_(torch::empty({0, 3}), NAN); }},
            Case{"n must be > 0, got 0", [&] { mpelu::init::taylor_std(0, 1, 1); }},
        }) {
     CATCH_CHECK_THAT(error_of(call), Catch::Matchers::ContainsSubstring(message));

@@ -62,8 +62,8 @@ def replace_activations_(
 
     Raises:
         ValueError: if ``to`` is unknown, no such activation is in the model, one is in a plain
-            list, dict or tuple too, a module is still lazy, or no ``example_input`` is given where
-            it is needed. Nothing was changed.
+            list, dict or tuple too, a module is still lazy, no ``example_input`` is given where it
+            is needed, or :func:`mpelu.init.taylor_init_` refuses. Nothing was changed.
         TypeError: if ``from_`` is something else.
 
     Example::
@@ -92,9 +92,13 @@ def replace_activations_(
             for module in names
         }
     replace(model, replacements)
-    _leave_fast_paths(model, replacements.values())
     if taylor_init:
-        taylor_init_(model, alpha, beta if to == "mpelu" else 1.0)
+        try:
+            taylor_init_(model, alpha, beta if to == "mpelu" else 1.0)
+        except ValueError:
+            replace(model, {new: old for old, new in replacements.items()})
+            raise
+    _leave_fast_paths(model, replacements.values())
     return model
 
 

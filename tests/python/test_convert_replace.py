@@ -244,6 +244,16 @@ def test_taylor_init_takes_the_new_activations_alpha_and_beta():
     assert_slope(model[2], 1.5)
 
 
+def test_a_layer_that_taylor_init_cannot_fill_is_an_error_that_changes_nothing():
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))
+    model = nn.Sequential(layer, nn.ReLU(), nn.Linear(3, 3)).eval()
+    relu = model[1]
+    with pytest.raises(ValueError, match="weight of layer '0' cannot be filled"):
+        replace_activations_(model, taylor_init=True)
+    assert model[1] is relu
+    assert not relu.training
+
+
 @pytest.mark.parametrize("to", ["mpelu", "spelu", "elu"])
 def test_a_converted_model_trains(to):
     input, target = images(64), torch.tensor([0, 1])

@@ -26,13 +26,20 @@ export MPELU_BUILD_FOLDER=$BUILD MPELU_CUDA=$CUDA
 export PATH=$PWD/$VENV/bin:$PATH
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
+# Of a container, if it is limited: "max" where it is not, nothing where there is no such file.
+cgroup() { cat "/sys/fs/cgroup/$1" 2>/dev/null || true; }
+
 # As many compilers at once as there are cores and 2 GB pieces of memory.
 default_jobs() {
-  local cores memory
-  cores=$(nproc)
-  memory=$(($(awk '/MemAvailable/ {print $2}' /proc/meminfo) / 2097152))
-  ((memory < 1)) && memory=1
-  echo $((memory < cores ? memory : cores))
+  local jobs memory limit quota period
+  jobs=$(nproc)
+  read -r quota period <<<"$(cgroup cpu.max)"
+  [[ $quota =~ ^[0-9]+$ ]] && ((jobs > quota / period)) && jobs=$((quota / period))
+  memory=$(awk '/MemAvailable/ {print $2}' /proc/meminfo)
+  limit=$(cgroup memory.max)
+  [[ $limit =~ ^[0-9]+$ ]] && ((memory > limit / 1024)) && memory=$((limit / 1024))
+  ((jobs > memory / 2097152)) && jobs=$((memory / 2097152))
+  echo $((jobs < 1 ? 1 : jobs))
 }
 export MAX_JOBS=${MAX_JOBS:-$(default_jobs)}
 

@@ -9,12 +9,13 @@ readonly NEEDED_GB=9
 # ---- what the machine must have -------------------------------------------------------------------
 
 check_compiler() {
-  local compiler=${CXX:-g++} version
-  command -v "$compiler" >/dev/null ||
-    die "no C++ compiler ($compiler): run 'sudo apt-get install g++'"
-  version=$("$compiler" -dumpversion)
-  if "$compiler" --version | grep -q "Free Software Foundation" && ((${version%%.*} < 11)); then
-    die "$compiler $version is too old for C++20: g++ 11 or newer is needed"
+  local version compiler # as CMake takes it: a program, which may have arguments
+  read -ra compiler <<<"${CXX:-g++}"
+  command -v "${compiler[0]}" >/dev/null ||
+    die "no C++ compiler (${compiler[*]}): run 'sudo apt-get install g++'"
+  version=$("${compiler[@]}" -dumpversion)
+  if "${compiler[@]}" --version | grep -q "Free Software Foundation" && ((${version%%.*} < 11)); then
+    die "${compiler[*]} $version is too old for C++20: g++ 11 or newer is needed"
   fi
 }
 
@@ -24,6 +25,9 @@ check_python() {
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     die "$("$PYTHON" --version) is too old: Python 3.10 or newer is needed (make PYTHON=python3.12)"
 }
+
+# "3 11"; nothing if it does not run.
+python_version() { "$1" -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null || true; }
 
 has_venv() { "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; }
 
@@ -133,12 +137,14 @@ make_environment() {
   install_system_packages
   check_disk
   say "setting up $VENV (the first time, torch is downloaded: a few minutes)"
-  "$VENV_PYTHON" -c '' 2>/dev/null || "$PYTHON" -m venv --clear "$VENV"
+  [[ $(python_version "$VENV_PYTHON") == "$(python_version "$PYTHON")" ]] ||
+    "$PYTHON" -m venv --clear "$VENV"
   with_stamp "$VENV/environment-stamp" "$1" fill_environment
 }
 
 ensure_environment() {
-  local key="CUDA=$CUDA"
+  local key
+  key="CUDA=$CUDA python=$(python_version "$PYTHON")"
   if ! is_current "$VENV/environment-stamp" "$key" scripts/environment.sh; then
     make_environment "$key"
   fi

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,67 @@ def test_args_with_half_a_quote_are_an_error(train_script: Path):
     assert done.stdout == ""
     message = "mpelu: error: ARGS cannot be parted into words: --name 'my run"
     assert done.stderr.splitlines()[-1] == message
+
+
+@pytest.fixture
+def make_environment(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Makes the environment ready, with settings, where nothing is installed into it."""
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    for name in ("common.sh", "environment.sh"):
+        shutil.copy(ROOT / "scripts" / name, scripts)
+    (scripts / "make.sh").write_text(
+        """source "${BASH_SOURCE[0]%/*}/environment.sh"
+install_system_packages() { :; }
+check_disk() { :; }
+fill_environment() { echo filled; }
+ensure_environment
+"""
+    )
+    for minor in (11, 12):
+        python = tmp_path / f"python3.{minor}"
+        python.write_text(
+            f"""#!/bin/sh
+case "$*" in
+*"version_info[:2]"*) echo 3 {minor} ;;
+"-m venv --clear "*) rm -rf "$4" && mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+esac
+"""
+        )
+        python.chmod(0o755)
+
+    def make(python: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "PYTHON": str(tmp_path / python), **settings}
+        return subprocess.run(
+            ["bash", scripts / "make.sh"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return make
+
+
+def test_the_environment_is_made_once_for_each_python(make_environment):
+    filled = []
+    for python in ("python3.11", "python3.11", "python3.12", "python3.12"):
+        done = make_environment(python)
+        assert done.returncode == 0, done.stderr
+        filled.append("filled" in done.stdout)
+    assert filled == [True, False, True, False]
+
+
+def test_the_compiler_may_have_arguments(make_environment):
+    done = make_environment("python3.11", CXX="g++ -m64")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_compiler_is_named(make_environment):
+    done = make_environment("python3.11", CXX="no-such-compiler -m64")
+    assert done.returncode == 1
+    message = "mpelu: error: no C++ compiler (no-such-compiler -m64): "
+    assert done.stderr.startswith(message)
 
 
 @dataclass

@@ -1,7 +1,10 @@
 // Trains a small convolutional network with MPELU activations on images.
 //
+//   cmake -S examples/cpp -B build/examples \
+//     -DCMAKE_PREFIX_PATH="$(python -c 'import mpelu; print(mpelu.cmake_prefix_path)')"
+//   cmake --build build/examples
 //   python examples/python/data.py --export images.pt
-//   mpelu_train images.pt [--epochs N] [--max-steps N] [--seed N]
+//   build/examples/mpelu_train images.pt [--epochs N] [--max-steps N] [--seed N]
 //
 // The file holds a dict of tensors: train_images and test_images, uint8 [N, C, H, W], and
 // train_labels and test_labels, int64 [N].
@@ -110,9 +113,9 @@ Data read_data(const std::string& path) {
     return {Images(tensor("train_images"), tensor("train_labels")),
             Images(tensor("test_images"), tensor("test_labels"))};
   } catch (const c10::Error& error) {
-    TORCH_CHECK(false, "cannot use '", path, "': ", error.what_without_backtrace());
+    C10_THROW_ERROR(Error, c10::str("cannot use '", path, "': ", error.what_without_backtrace()));
   } catch (const std::ios_base::failure& error) {  // of a folder, for one
-    TORCH_CHECK(false, "cannot read '", path, "': ", error.code().message());
+    C10_THROW_ERROR(Error, c10::str("cannot read '", path, "': ", error.code().message()));
   }
 }
 

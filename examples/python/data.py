@@ -114,7 +114,7 @@ def _load_folder(dataset: str, folder: Path) -> Images:
                 note = " (assumed: MNIST's and KMNIST's files have the same names)"
                 return replace(images, source=images.source + note * (dataset == "auto"))
     wanted = "CIFAR-10, CIFAR-100 or Fashion-MNIST" if dataset == "auto" else dataset
-    raise UserError(f"{folder}: holds no files of {wanted}")
+    raise UserError(f"{folder}: holds no files of {wanted} (of CIFAR, the version for Python)")
 
 
 def _load_cifar(name: str, root: Path) -> Images:

@@ -52,7 +52,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged zip or pickle raises almost anything
-        raise UserError(f"{path}: the checkpoint is damaged: {first_line(error)}") from error
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{path}: the checkpoint is damaged: {what}") from error
     if not isinstance(state, dict) or "settings" not in state:
         raise UserError(f"{path}: this is no checkpoint of a run")
     return state

@@ -224,6 +224,15 @@ def test_variance_survives_a_mean_far_from_zero(channels, device):
     assert output.eq(0).all()
 
 
+def test_the_variance_of_one_image_does_not_depend_on_its_first_element(device):
+    x = torch.randn(1, 4, 64, 64, device=device)
+    x[..., 0, 0] = 3.9  # as a guess of the mean it would make the squares 16 times as large
+    ones = torch.ones(4, device=device)
+    invstd = ops.batch_norm_mpelu(x, None, None, None, None, ones, None, True, 0.1, EPS)[2]
+    variance = x.double().var((0, 2, 3), unbiased=False)
+    torch.testing.assert_close(invstd.double(), (variance + EPS).rsqrt(), rtol=2e-7, atol=0)
+
+
 # As a whole: columns, rows, and channels last; by parts: one channel each, several, of which the
 # last has less, and, written past the caches, columns that end within lines of memory.
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 // Trains a small convolutional network with MPELU activations on images.
 //
-//   cmake -S examples/cpp -B build/examples \
-//     -DCMAKE_PREFIX_PATH="$(python -c 'import mpelu; print(mpelu.cmake_prefix_path)')"
+//   prefix=$(python -c 'import mpelu; print(mpelu.cmake_prefix_path)')
+//   cmake -S examples/cpp -B build/examples -DCMAKE_PREFIX_PATH="$prefix"
 //   cmake --build build/examples
 //   python examples/python/data.py --export images.pt
 //   build/examples/mpelu_train images.pt [--epochs N] [--max-steps N] [--seed N]

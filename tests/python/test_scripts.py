@@ -13,6 +13,12 @@ import pytest
 from programs import ROOT
 
 
+def bash(script: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", script], env=environment, capture_output=True, text=True, check=False
+    )
+
+
 @pytest.fixture
 def train_script(tmp_path: Path) -> Path:
     """scripts/train.sh where nothing is built, and Python prints its arguments, one a line."""
@@ -29,10 +35,7 @@ def train_script(tmp_path: Path) -> Path:
 
 
 def run(script: Path, arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "ARGS": arguments}
-    return subprocess.run(
-        ["bash", script], env=environment, capture_output=True, text=True, check=False
-    )
+    return bash(script, PATH=os.environ["PATH"], ARGS=arguments)
 
 
 @pytest.mark.parametrize(
@@ -88,14 +91,8 @@ esac
         python.chmod(0o755)
 
     def make(python: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "PYTHON": str(tmp_path / python), **settings}
-        return subprocess.run(
-            ["bash", scripts / "make.sh"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        path = os.environ["PATH"]
+        return bash(scripts / "make.sh", PATH=path, PYTHON=str(tmp_path / python), **settings)
 
     return make
 
@@ -148,13 +145,7 @@ case "$*" in *get_device_capability*) echo 9.0;; *"{fails_on or "no call has thi
             "PYTHON": str(self.folder / "bin" / "python3"),
             **({"STEPS": steps} if steps else {}),
         }
-        return subprocess.run(
-            ["bash", self.folder / "scripts" / "gpu.sh"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return bash(self.folder / "scripts" / "gpu.sh", **environment)
 
     def calls(self, text: str) -> list[str]:
         return [call for call in (self.folder / "calls").read_text().splitlines() if text in call]

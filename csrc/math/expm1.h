@@ -173,22 +173,22 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const RateOfV& rate) {
           R::select(R::equal(scale_minus_one, scale), if_huge(V(T(0)), V(T(-1))), lost), is_huge};
 }
 
-/// The exponential of z <= 0, 0 from about the smallest normal number on: scale * (1 + r + r^2 h),
-/// where scale is a power of two and |r| <= ln(2) / 2. Returns h (as one struct of all three, GCC
-/// makes slower code of it). ln 2 in one part and a shorter polynomial leave it correct to about
-/// 1 + |z| units in the last place, as the rounding of z would. For z > 0 all three may be
-/// anything, even NaN: who calls it selects.
+/// The exponential of z <= 0, 0 from about the smallest normal number on: 2^k (1 + r + r^2 h),
+/// where k is an integer and |r| <= ln(2) / 2. Returns h (as one struct of all three, GCC makes
+/// slower code of it). ln 2 in one part and a shorter polynomial leave it correct to about 1 + |z|
+/// units in the last place, as the rounding of z would. For z > 0 all three may be anything, even
+/// NaN: who calls it selects.
 template <typename V>
-MPELU_HOST_DEVICE V decay(V z, V& scale, V& r) {
+MPELU_HOST_DEVICE V decay(V z, PowerOfTwo<V>& power, V& r) {
   using R = Real<V>;
   using T = typename R::Scalar;
   using C = ExpConstants<T>;
   constexpr T kRound = C::kRound + T(C::kExponentBias);
 
   const V shifted = R::multiply_add(z, V(C::kLog2E), V(kRound));
-  const V k = shifted - V(kRound);
-  scale = R::template shift_left<C::kMantissaBits>(shifted);  // 2^k
-  r = R::multiply_add(k, V(-C::kLn2), z);
+  power.exponent = shifted - V(kRound);
+  power.value = R::template shift_left<C::kMantissaBits>(shifted);
+  r = R::multiply_add(power.exponent, V(-C::kLn2), z);
   return polynomial<C::kShortPolynomial>(r, r * r);
 }
 

@@ -65,12 +65,12 @@ MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel) {
     const V unit(ExpConstants<typename R::Scalar>::kLargestPower);
     return R::select(is_lower, R::select(is_huge, y * unit, y), x);
   } else {
-    // alpha (scale (1 + p) - 1) is rounded once less as alpha scale p + alpha (scale - 1).
+    // alpha (2^k (1 + p) - 1) is rounded once less as 2^k alpha p + (2^k alpha - alpha).
     V error;
-    V scale;
+    PowerOfTwo<V> power;
     V r;
-    const V h = decay(channel.rate.template times</*kGrows=*/false>(x, error), scale, r);
-    const V factor = channel.alpha * scale;
+    const V h = decay(channel.rate.template times</*kGrows=*/false>(x, error), power, r);
+    const V factor = R::scaled(channel.alpha, power);
     SumWhere<V> y(is_lower, factor - channel.alpha, x);
     if constexpr (kPrecision == Precision::kRounded) {
       y.add_product(factor, R::multiply_add(r * r, h, r));
@@ -114,9 +114,10 @@ MPELU_HOST_DEVICE void exponentials(V x, const Channel<V, RateOfV>& channel, V& 
     e = exponential.exp;
   } else {
     V error;
-    V scale;
+    PowerOfTwo<V> power;
     V r;
-    const V h = decay(channel.rate.template times</*kGrows=*/false>(x, error), scale, r);
+    const V h = decay(channel.rate.template times</*kGrows=*/false>(x, error), power, r);
+    const V scale = power.value;
     const V rest = scale * R::multiply_add(r * r, h, r);
     m = rest + (scale - V(typename R::Scalar(1)));
     e = rest + scale;

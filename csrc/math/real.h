@@ -17,6 +17,13 @@
 
 namespace mpelu::math {
 
+/// 2^exponent, an integer: `value` is it where that is a normal number, and 0 just below.
+template <typename V>
+struct PowerOfTwo {
+  V exponent;
+  V value;
+};
+
 /// The few operations that the formulas need of a number type V and that C++ does not spell the
 /// same way for scalars and SIMD vectors. This primary template is for float and double, on the
 /// host and on the device; vector.h specialises it for at::vec::Vectorized.
@@ -55,6 +62,9 @@ struct Real {
   static MPELU_HOST_DEVICE V multiply_add_where(Mask mask, V a, V b, V c) {
     return mask ? a * b + c : c;
   }
+
+  /// x * 2^exponent. Where the power is no normal number it may be 0 instead.
+  static MPELU_HOST_DEVICE V scaled(V x, const PowerOfTwo<V>& power) { return x * power.value; }
 
   /// The rounding error of the product p = a * b: exactly a * b - p.
   static MPELU_HOST_DEVICE V product_error(V a, V b, V p) { return std::fma(a, b, -p); }

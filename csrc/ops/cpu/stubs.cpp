@@ -10,9 +10,9 @@ Capability capability() {
   static const Capability chosen = [] {
     const std::string name = at::get_cpu_capability();
     if (name.starts_with("AVX512")) {
-      return Capability::kAvx512;
+      return Capability::AVX512;
     }
-    return name == "AVX2" ? Capability::kAvx2 : Capability::kDefault;
+    return name == "AVX2" ? Capability::AVX2 : Capability::DEFAULT;
   }();
   return chosen;
 }

@@ -9,15 +9,7 @@ inline namespace CPU_CAPABILITY {
 /// Makes a kernel the build of its stub for the instruction set that its file is compiled for.
 template <typename Fn>
 struct Build {
-  Build(Stub<Fn>& stub, Fn kernel) {
-#if defined(CPU_CAPABILITY_AVX512)
-    stub.add(Capability::kAvx512, kernel);
-#elif defined(CPU_CAPABILITY_AVX2)
-    stub.add(Capability::kAvx2, kernel);
-#else
-    stub.add(Capability::kDefault, kernel);
-#endif
-  }
+  Build(Stub<Fn>& stub, Fn kernel) { stub.add(Capability::CPU_CAPABILITY, kernel); }
 };
 
 }  // namespace CPU_CAPABILITY

@@ -10,8 +10,8 @@
 // takes the one that torch would.
 namespace mpelu::cpu {
 
-/// The instruction sets that kernels are built for.
-enum class Capability { kDefault, kAvx2, kAvx512 };
+/// The instruction sets that kernels are built for, by the names that the macro CPU_CAPABILITY has.
+enum class Capability { DEFAULT, AVX2, AVX512 };
 
 /// Torch's choice among them for this process: by its processor, or by ATEN_CPU_CAPABILITY.
 Capability capability();

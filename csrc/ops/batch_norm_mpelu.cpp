@@ -1,10 +1,20 @@
 #include <mpelu/ops.h>
 
+#include <tuple>
+
 #include "ops/checks.h"
 #include "ops/find_operator.h"
 #include "ops/optional_tensor.h"
 
 namespace mpelu {
+namespace {
+
+using Outputs = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
+using Evaluation = Outputs(const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
+                           const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                           const OptionalTensor&, double);
+
+}  // namespace
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
     const at::Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
@@ -12,9 +22,16 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu(
     const OptionalTensor& beta, bool training, double momentum, double eps) {
   check_defined("batch_norm_mpelu", input, "input");
   check_defined("batch_norm_mpelu", alpha, "alpha");
+  const auto mean = as_optional(running_mean);
+  const auto var = as_optional(running_var);
+  if (!training && mean && var) {
+    static const auto op = find_operator<Evaluation>("mpelu::batch_norm_mpelu_evaluation");
+    return op.call(input, as_optional(weight), as_optional(bias), *mean, *var, alpha,
+                   as_optional(beta), eps);
+  }
   static const auto op = find_operator<decltype(batch_norm_mpelu)>("mpelu::batch_norm_mpelu");
-  return op.call(input, as_optional(weight), as_optional(bias), as_optional(running_mean),
-                 as_optional(running_var), alpha, as_optional(beta), training, momentum, eps);
+  return op.call(input, as_optional(weight), as_optional(bias), mean, var, alpha, as_optional(beta),
+                 training, momentum, eps);
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_norm_mpelu_backward(

@@ -13,7 +13,12 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["recompute_activations"]
 
-_ACTIVATIONS = (torch.ops.mpelu.elu, torch.ops.mpelu.mpelu, torch.ops.mpelu.batch_norm_mpelu)
+_ACTIVATIONS = (
+    torch.ops.mpelu.elu,
+    torch.ops.mpelu.mpelu,
+    torch.ops.mpelu.batch_norm_mpelu,
+    torch.ops.mpelu.batch_norm_mpelu_evaluation,
+)
 
 
 @contextlib.contextmanager

@@ -149,6 +149,11 @@ def batch_norm_mpelu(
         tensor([[-0.6321],
                 [ 1.0000]])
     """
+    if not training and running_mean is not None and running_var is not None:
+        evaluated: Tensor = torch.ops.mpelu.batch_norm_mpelu_evaluation(
+            input, weight, bias, running_mean, running_var, alpha, beta, eps
+        )[0]
+        return evaluated
     output: Tensor = torch.ops.mpelu.batch_norm_mpelu(
         input, weight, bias, running_mean, running_var, alpha, beta, training, momentum, eps
     )[0]

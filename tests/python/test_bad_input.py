@@ -357,6 +357,16 @@ def test_none_in_place_of_a_batch_norms_tensor_is_named(device: torch.device, na
         )
 
 
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+def test_evaluation_without_statistics_is_named(device: torch.device, name: str) -> None:
+    x, three = ones(4, 3, 2, 2).to(device), ones(3).to(device)
+    statistics = {"running_mean": three, "running_var": three, name: None}
+    with pytest.raises(ValueError, match=f"batch_norm_mpelu: expected both .* got None for {name}"):
+        ops.batch_norm_mpelu_evaluation(
+            x, **statistics, weight=None, bias=None, alpha=three, beta=None, eps=1e-5
+        )
+
+
 def test_running_statistics_that_require_grad_are_not_written(device: torch.device) -> None:
     statistics = [ones(3).to(device).requires_grad_() for _ in range(2)]
     arguments = batch_norm_arguments(device, running_mean=statistics[0], running_var=statistics[1])

@@ -19,7 +19,7 @@ from batch_norm_samples import (
     pair,
     with_gradients,
 )
-from samples import HALF_DTYPES
+from samples import DTYPES, HALF_DTYPES
 from tolerances import SAME_IN_FLOAT64
 from torch import Tensor
 
@@ -97,6 +97,24 @@ def test_half_outputs_are_rounded_once(kind, layout, dtype, device):
         # Beside half a unit the errors of float32, of sums and of the difference to the mean.
         allowed = 0.501 * distance + 1e-6 * truth.abs().max()
         assert ((fused(narrow).double() - truth).abs() <= allowed).all(), (shape, kind)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind[0]])
+def test_the_operator_for_evaluation_is_the_other_one_to_the_bit(kind, dtype, device):
+    a = make_arguments((8, 3, 5, 7), kind).to(torch.promote_types(dtype, torch.float32)).to(device)
+    a = a._replace(input=a.input.to(dtype))
+    grad_output = torch.randn_like(a.input)
+
+    def for_evaluation(a: Arguments) -> Tensor:
+        return ops.batch_norm_mpelu_evaluation(*a[:-1], EPS)[0]
+
+    for actual, expected in zip(
+        with_gradients(for_evaluation, a, grad_output),
+        with_gradients(fused, a, grad_output),
+        strict=True,
+    ):
+        assert torch.equal(actual, expected)
 
 
 # 16 MiB and more, written past the caches: channels that each are a part of their own, channels

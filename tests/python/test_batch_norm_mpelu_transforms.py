@@ -138,8 +138,10 @@ def test_vmap_over_parameters(training, device):
 
 
 def check_operators(a: Arguments) -> None:
-    """opcheck of the operator and its backward."""
+    """opcheck of the operator, of the one for evaluation, and of their backward."""
     torch.library.opcheck(ops.batch_norm_mpelu.default, (*a, MOMENTUM, EPS))
+    if not a.training:
+        torch.library.opcheck(ops.batch_norm_mpelu_evaluation.default, (*a[:-1], EPS))
     output, *statistics = ops.batch_norm_mpelu(*a, MOMENTUM, EPS)
     torch.library.opcheck(
         ops.batch_norm_mpelu_backward.default,
@@ -163,6 +165,24 @@ def test_opcheck_of_layouts_and_dtypes(layout, dtype, device):
     for tensor in a.differentiable():
         tensor.requires_grad_()
     check_operators(a)
+
+
+def test_vmap_over_the_statistics_of_evaluation(device):
+    a = make_arguments((4, 3, 2), (False, True, True, True)).to(device)
+    statistics = [torch.stack([s, s + 1, 2 * s]) for s in (a.running_mean, a.running_var)]
+
+    def of_statistics(mean: Tensor, var: Tensor) -> Tensor:
+        return MF.batch_norm_mpelu(a.input, mean, var, a.alpha, a.beta, a.weight, a.bias)
+
+    expected = [of_statistics(*each) for each in zip(*statistics, strict=True)]
+    actual = vmap(of_statistics)(*statistics)
+    torch.testing.assert_close(actual, torch.stack(expected), **SAME_IN_FLOAT64)
+
+
+def test_functionalize_takes_evaluation(device):
+    module = mpelu.BatchNormMPELU1d(3, device=device).eval()
+    x = torch.randn(4, 3, device=device)
+    torch.testing.assert_close(torch.func.functionalize(module)(x), module(x))
 
 
 @pytest.mark.parametrize("training", [True, False])

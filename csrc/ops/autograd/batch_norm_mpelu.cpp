@@ -3,6 +3,7 @@
 #include <torch/library.h>
 
 #include "ops/autograd/transforms.h"
+#include "ops/evaluation.h"
 #include "ops/formula.h"
 #include "ops/optional_tensor.h"
 
@@ -129,6 +130,7 @@ Gradients batch_norm_mpelu_backward_autograd(
 
 TORCH_LIBRARY_IMPL(mpelu, Autograd, m) {
   m.impl("batch_norm_mpelu", &batch_norm_mpelu_autograd);
+  m.impl("batch_norm_mpelu_evaluation", &in_evaluation<&batch_norm_mpelu_autograd>);
   m.impl("batch_norm_mpelu_backward", &batch_norm_mpelu_backward_autograd);
 }
 

@@ -10,6 +10,7 @@
 #include "ops/cpu/channels.h"
 #include "ops/cpu/kernels/stubs.h"
 #include "ops/dense.h"
+#include "ops/evaluation.h"
 
 namespace mpelu {
 
@@ -132,6 +133,7 @@ batch_norm_mpelu_backward_cpu(const at::Tensor& grad_output, const at::Tensor& i
 
 TORCH_LIBRARY_IMPL(mpelu, CPU, m) {
   m.impl("batch_norm_mpelu", &batch_norm_mpelu_cpu);
+  m.impl("batch_norm_mpelu_evaluation", &in_evaluation<&batch_norm_mpelu_cpu>);
   m.impl("batch_norm_mpelu_backward", &batch_norm_mpelu_backward_cpu);
 }
 

@@ -10,6 +10,7 @@
 #include "ops/cuda/dtype.h"
 #include "ops/cuda/host_arguments.h"
 #include "ops/dense.h"
+#include "ops/evaluation.h"
 
 // The forward has a pass over the input for the statistics and one for the output, the backward one
 // for the sums and one for the gradient of the input.
@@ -203,6 +204,7 @@ batch_norm_mpelu_backward_cuda(const at::Tensor& grad_output, const at::Tensor& 
 
 TORCH_LIBRARY_IMPL(mpelu, CUDA, m) {
   m.impl("batch_norm_mpelu", &batch_norm_mpelu_cuda);
+  m.impl("batch_norm_mpelu_evaluation", &in_evaluation<&batch_norm_mpelu_cuda>);
   m.impl("batch_norm_mpelu_backward", &batch_norm_mpelu_backward_cuda);
 }
 

@@ -4,6 +4,7 @@
 #include <torch/library.h>
 
 #include "ops/checks.h"
+#include "ops/evaluation.h"
 
 namespace mpelu {
 namespace {
@@ -39,6 +40,7 @@ batch_norm_mpelu_backward_meta(const at::Tensor& grad_output, const at::Tensor& 
 
 TORCH_LIBRARY_IMPL(mpelu, Meta, m) {
   m.impl("batch_norm_mpelu", &batch_norm_mpelu_meta);
+  m.impl("batch_norm_mpelu_evaluation", &in_evaluation<&batch_norm_mpelu_meta>);
   m.impl("batch_norm_mpelu_backward", &batch_norm_mpelu_backward_meta);
 }
 

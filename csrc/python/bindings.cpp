@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "init/fill_weight.h"
+#include "ops/evaluation.h"
+#include "ops/formula.h"
 
 namespace py = pybind11;
 
@@ -37,6 +39,23 @@ void def_filler(py::module_& module, const char* name, Filler fill) {
              py::arg("mode") = "fan_in", py::arg("generator") = py::none());
 }
 
+/// The operators' formulas, by the operators' names.
+void def_formulas(py::module_ module) {
+  namespace formula = mpelu::formula;
+  using torch::wrap_pybind_function;
+  module.def("elu", wrap_pybind_function(formula::elu), py::arg("input"), py::arg("alpha") = 1.0);
+  module.def("elu_backward", wrap_pybind_function(formula::elu_backward), py::arg("grad_output"),
+             py::arg("input_or_output"), py::arg("alpha") = 1.0, py::arg("is_result") = false);
+  module.def("mpelu", wrap_pybind_function(formula::mpelu), py::arg("input"), py::arg("alpha"),
+             py::arg("beta") = py::none(), py::arg("dim") = 1);
+  module.def("mpelu_backward", wrap_pybind_function(formula::mpelu_backward),
+             py::arg("grad_output"), py::arg("input"), py::arg("alpha"),
+             py::arg("beta") = py::none(), py::arg("dim") = 1);
+  module.def("batch_norm_mpelu_evaluation",
+             wrap_pybind_function(mpelu::in_evaluation<&formula::batch_norm_mpelu>));
+  module.def("batch_norm_mpelu_backward", wrap_pybind_function(formula::batch_norm_mpelu_backward));
+}
+
 #if defined(__clang__)
 constexpr const char* kCompiler = "clang " __clang_version__;
 #else
@@ -62,9 +81,12 @@ py::dict build_info() {
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
-  module.doc() = "What of libmpelu is not a torch operator: initialisation and build information.";
+  module.doc() =
+      "What of libmpelu is not a torch operator: initialisation, the operators' formulas and build "
+      "information.";
   def_filler(module, "taylor_normal_", mpelu::init::taylor_normal_);
   def_filler(module, "taylor_uniform_", mpelu::init::taylor_uniform_);
   module.def("fill_weight", torch::wrap_pybind_function_no_gil(fill_weight));
+  def_formulas(module.def_submodule("formula", "The operators in those of ATen."));
   module.def("build_info", &build_info);
 }

@@ -1,5 +1,9 @@
 # ruff: noqa: N999
+from types import ModuleType
+
 from torch import Generator, Tensor
+
+formula: ModuleType
 
 def taylor_normal_(
     tensor: Tensor,

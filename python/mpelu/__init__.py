@@ -15,7 +15,7 @@ MPELU, the initialisation and the residual network.
 """
 
 # The libraries come first: every other module is written over what they register.
-from mpelu import _library, _C, autograd, convert, functional, init, models, nn, optim  # isort: skip
+from mpelu import _library, _C, autograd, convert, export, functional, init, models, nn, optim  # isort: skip
 from mpelu.nn import ELU, MPELU, SPELU, BatchNormMPELU1d, BatchNormMPELU2d, BatchNormMPELU3d
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "build_info",
     "cmake_prefix_path",
     "convert",
+    "export",
     "functional",
     "init",
     "models",

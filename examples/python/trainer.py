@@ -59,7 +59,7 @@ class Trainer:
             beta=settings.beta,
         ).to(device, memory_format=LAYOUT)
         groups = mpelu.optim.param_groups(self.model, settings.lr, settings.weight_decay)
-        self.optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=0.9)
+        self.optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
         total = settings.epochs * self.steps
         self.schedule = LambdaLR(self.optimizer, lambda step: settings.factor(step, total))
         self.epoch = self.step = 0

@@ -26,10 +26,9 @@ TORCH_LIBRARY(mpelu, m) {
       tags);
   // The same where training is False, of which no transform need think that it writes something.
   m.def(
-      "batch_norm_mpelu_evaluation(Tensor input, Tensor? weight, Tensor? bias, Tensor "
-      "running_mean, "
-      "Tensor running_var, Tensor alpha, Tensor? beta, float eps) -> (Tensor output, Tensor "
-      "save_mean, Tensor save_invstd)",
+      "batch_norm_mpelu_evaluation(Tensor input, Tensor? weight, Tensor? bias, "
+      "Tensor running_mean, Tensor running_var, Tensor alpha, Tensor? beta, float eps) "
+      "-> (Tensor output, Tensor save_mean, Tensor save_invstd)",
       tags);
   m.def(
       "batch_norm_mpelu_backward(Tensor grad_output, Tensor input, Tensor? weight, Tensor? bias, "

@@ -9,15 +9,6 @@ from mpelu import _C
 
 __all__ = ["decompositions"]
 
-_NAMES = (
-    "elu",
-    "elu_backward",
-    "mpelu",
-    "mpelu_backward",
-    "batch_norm_mpelu_evaluation",
-    "batch_norm_mpelu_backward",
-)
-
 
 def decompositions() -> dict[torch._ops.OpOverload, Callable[..., Any]]:
     r"""The operators in terms of PyTorch's own.
@@ -37,4 +28,8 @@ def decompositions() -> dict[torch._ops.OpOverload, Callable[..., Any]]:
         >>> program = program.run_decompositions(mpelu.export.decompositions())
         >>> torch.onnx.export(program).save("mpelu.onnx")  # doctest: +SKIP
     """
-    return {getattr(torch.ops.mpelu, name).default: getattr(_C.formula, name) for name in _NAMES}
+    return {
+        getattr(torch.ops.mpelu, name).default: function
+        for name, function in vars(_C.formula).items()
+        if not name.startswith("_")
+    }

@@ -32,6 +32,9 @@ struct ExpConstants<float> {
   // The same with relative error 2^-26 on |r| <= ln(2) / 2; not valid beyond.
   static constexpr float kShortPolynomial[] = {0x1.6c662p-10f, 0x1.1223fep-7f, 0x1.5555aap-5f,
                                                0x1.5554b6p-3f, 0.5f};
+  // 2^f - 1 ~ f h(f) with relative error 2^-25 on |f| <= 1/2.
+  static constexpr float kPowerPolynomial[] = {0x1.4308f8p-13f, 0x1.5f07b4p-10f, 0x1.3b2bap-7f,
+                                               0x1.c6af6ep-5f,  0x1.ebfbdep-3f,  0x1.62e43p-1f};
 };
 
 template <>
@@ -63,6 +66,11 @@ struct ExpConstants<double> {
                                                 0.04166666666666651,
                                                 0.16666666666666677,
                                                 0.5};
+  // As above, with relative error 2^-54.
+  static constexpr double kPowerPolynomial[] = {
+      2.5678404693417434e-11, 4.455804873395507e-10,  7.054932288724031e-09, 1.0178057169165923e-07,
+      1.3215486721314112e-06, 1.5252733841378732e-05, 0.0001540353039346622, 0.001333355814640663,
+      0.009618129107628437,   0.055504108664821625,   0.24022650695910072,   0.6931471805599453};
 };
 
 /// beta as the exponential uses it. For scalars; vector.h has another for SIMD vectors, which takes
@@ -88,21 +96,22 @@ struct Rate {
 /// The polynomial with these coefficients by Horner's scheme: in r or, with as many operations in a
 /// chain half as long, in r2 = r^2 for pairs of coefficients. Unrolled at compile time so that the
 /// device keeps the coefficients as immediates.
-template <const auto& kCoefficients, size_t I = 0, typename V>
+template <const auto& kCoefficients, bool kByPairs, size_t I = 0, typename V>
 MPELU_HOST_DEVICE V polynomial(V r, V r2, V sum = V(0)) {
   using R = Real<V>;
   constexpr size_t kLeft = sizeof(kCoefficients) / sizeof(kCoefficients[0]) - I;
   if constexpr (kLeft == 0) {
     return sum;
-  } else if constexpr (R::kShortChains && kLeft > 1) {
+  } else if constexpr (kByPairs && kLeft > 1) {
     constexpr auto kFirst = kCoefficients[I];
     constexpr auto kSecond = kCoefficients[I + 1];
     const V pair = R::multiply_add(V(kFirst), r, V(kSecond));
-    return polynomial<kCoefficients, I + 2>(r, r2, I == 0 ? pair : R::multiply_add(sum, r2, pair));
+    return polynomial<kCoefficients, kByPairs, I + 2>(
+        r, r2, I == 0 ? pair : R::multiply_add(sum, r2, pair));
   } else {
     constexpr auto kNext = kCoefficients[I];
-    return polynomial<kCoefficients, I + 1>(r, r2,
-                                            I == 0 ? V(kNext) : R::multiply_add(sum, r, V(kNext)));
+    return polynomial<kCoefficients, kByPairs, I + 1>(
+        r, r2, I == 0 ? V(kNext) : R::multiply_add(sum, r, V(kNext)));
   }
 }
 
@@ -161,7 +170,7 @@ MPELU_HOST_DEVICE Exponential<V> exponential(V x, const RateOfV& rate) {
   const V r = high + low;
 
   const V r2 = r * r;
-  const V tail = R::multiply_add(r2, polynomial<C::kPolynomial>(r, r2), low);
+  const V tail = R::multiply_add(r2, polynomial<C::kPolynomial, R::kShortChains>(r, r2), low);
   const V p = high + tail;
   const V scale_minus_one = if_huge(scale, scale - V(T(1)));
   const auto k_is_one = R::equal(scale, V(T(2)));
@@ -189,7 +198,25 @@ MPELU_HOST_DEVICE V decay(V z, PowerOfTwo<V>& power, V& r) {
   power.exponent = shifted - V(kRound);
   power.value = R::template shift_left<C::kMantissaBits>(shifted);
   r = R::multiply_add(power.exponent, V(-C::kLn2), z);
-  return polynomial<C::kShortPolynomial>(r, r * r);
+  return polynomial<C::kShortPolynomial, R::kShortChains>(r, r * r);
+}
+
+/// The same from v = z / ln 2, which takes fewer multiplications: 2^k (1 + p), where |v - k| <=
+/// 1/2. Returns p.
+template <typename V>
+MPELU_HOST_DEVICE V binary_decay(V v, PowerOfTwo<V>& power) {
+  using R = Real<V>;
+  using T = typename R::Scalar;
+  using C = ExpConstants<T>;
+  constexpr T kBias(C::kExponentBias);
+  constexpr T kRound = C::kRound + kBias;
+
+  const V held = R::at_least(v, V(-kBias));  // where the power's value is 0, and p too
+  const V shifted = held + V(kRound);
+  power.exponent = shifted - V(kRound);
+  power.value = R::template shift_left<C::kMantissaBits>(shifted);
+  const V f = held - power.exponent;
+  return f * polynomial<C::kPowerPolynomial, /*kByPairs=*/false>(f, f);
 }
 
 }  // namespace mpelu::math

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numbers>
 #include <type_traits>
 
 #include "../catch.h"
@@ -143,6 +144,34 @@ CATCH_TEMPLATE_TEST_CASE("an exponential that decays loses units only in proport
     worst = std::max(worst, ulps(exp, std::exp(static_cast<long double>(z))) - 1.25 * std::abs(z));
   }
   CATCH_CHECK(worst < 1.5);
+}
+
+CATCH_TEMPLATE_TEST_CASE("a power of two that decays is exact but for its last roundings", "[math]",
+                         float, double, at::vec::Vectorized<float>, at::vec::Vectorized<double>) {
+  using V = TestType;
+  using R = mpelu::math::Real<V>;
+  using T = typename R::Scalar;
+  const T end = std::numeric_limits<T>::min_exponent;
+  double worst = 0;
+  double worst_near_zero = 0;
+  for (int i = 1; i <= 100'000; ++i) {
+    const T v = end * i / 100'000;
+    mpelu::math::PowerOfTwo<V> power;
+    const V p = mpelu::math::binary_decay(V(v), power);
+    const auto exact = std::exp2(static_cast<long double>(v));
+    worst = std::max(worst, ulps(last_lane(R::scaled(p, power) + power.value), exact));
+    if (v > T(-0.5)) {
+      const auto z = static_cast<long double>(v) * std::numbers::ln2_v<long double>;
+      worst_near_zero = std::max(worst_near_zero, ulps(last_lane(p), std::expm1(z)));
+    }
+  }
+  CATCH_CHECK(worst < 1.5);
+  CATCH_CHECK(worst_near_zero < 2);
+  for (const T v : {2 * end, std::numeric_limits<T>::lowest(), -kInfinity<T>}) {
+    mpelu::math::PowerOfTwo<V> power;
+    const V p = mpelu::math::binary_decay(V(v), power);
+    CATCH_CHECK(last_lane(R::scaled(p, power) + power.value) == 0);
+  }
 }
 
 CATCH_TEMPLATE_TEST_CASE("the rounding of the product beta * x does not show", "[math]", float,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -52,16 +53,24 @@ struct FoldedBatchNormLane {
   using Scalar = T;
   using V = at::vec::Vectorized<T>;
 
-  std::array<T, 5> fields() const {
-    return {scale, shift, activation.alpha, activation.beta, activation.lowest};
+  std::array<T, 7> fields() const {
+    return {scale,
+            shift,
+            binary_scale,
+            binary_shift,
+            activation.alpha,
+            activation.beta,
+            activation.lowest};
   }
   bool grows() const { return activation.grows(); }
-  static math::FoldedBatchNorm<V> channel(const std::array<V, 5>& fields) {
-    return {fields[0], fields[1], {fields[2], {fields[3], fields[4]}}};
+  static math::FoldedBatchNorm<V> channel(const std::array<V, 7>& fields) {
+    return {fields[0], fields[1], fields[2], fields[3], {fields[4], {fields[5], fields[6]}}};
   }
 
   T scale;
   T shift;
+  T binary_scale;
+  T binary_shift;
   math::Lane<T> activation;
 };
 
@@ -82,14 +91,26 @@ std::vector<BatchNormLane<T>> make_lanes(const BatchNormParameters& parameters, 
                            [&](int64_t c) { return make_lane<T>(parameters, first + c); });
 }
 
-/// The same for evaluation.
+/// The nearest finite number.
+template <typename T>
+T finite(double number) {
+  using Limits = std::numeric_limits<T>;
+  return static_cast<T>(std::clamp<double>(number, Limits::lowest(), Limits::max()));
+}
+
+/// The same for evaluation. A scale is rounded first, and what that does at the mean made good by
+/// the shift.
 template <typename T>
 std::vector<FoldedBatchNormLane<T>> make_folded_lanes(const BatchNormParameters& parameters,
                                                       int64_t channels) {
   return lanes_of_channels(channels, [&](int64_t c) {
     const auto lane = make_lane<T>(parameters, c);
-    const auto shift = static_cast<T>(lane.bias - parameters.mean[c] * lane.scale);
-    return FoldedBatchNormLane<T>{lane.scale, shift, lane.activation};
+    const double mean = parameters.mean[c];
+    const double doublings = parameters.beta[c] * math::ExpConstants<double>::kLog2E;
+    const T binary_scale = finite<T>(parameters.invstd[c] * parameters.weight[c] * doublings);
+    const T binary_shift = finite<T>(parameters.bias[c] * doublings - mean * binary_scale);
+    const auto shift = static_cast<T>(lane.bias - mean * lane.scale);
+    return FoldedBatchNormLane<T>{lane.scale, shift, binary_scale, binary_shift, lane.activation};
   });
 }
 

@@ -94,6 +94,7 @@ MPELU_HOST_DEVICE V forward(V x, const FoldedBatchNorm<V>& channel) {
                ? R::select(grows, forward<ParameterRange::kGrowing>(u, channel.activation), y)
                : y;
   } else {
+    static_assert(kRange == ParameterRange::kDecaying);
     PowerOfTwo<V> power;
     const V v = R::multiply_add(x, channel.binary_scale, channel.binary_shift);
     const V p = binary_decay(v, power);

@@ -24,7 +24,7 @@ def randomise(model: nn.Module) -> nn.Module:
     """Batch norms and activations as training leaves them: no value is where it started."""
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.modules.batchnorm._NormBase):  # with an activation too
                 if module.running_mean is not None:
                     module.running_mean.normal_(std=0.1)
                     module.running_var.uniform_(0.5, 1.5)

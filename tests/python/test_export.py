@@ -7,6 +7,7 @@ from collections.abc import Callable
 import onnx.reference
 import pytest
 import torch
+from convert_samples import randomise
 from tolerances import SAME_IN_FLOAT32
 from torch import Tensor, nn
 
@@ -16,13 +17,7 @@ import mpelu.functional as MF
 ops = torch.ops.mpelu
 
 
-def randomised(module: nn.Module) -> nn.Module:
-    """In evaluation, with parameters and statistics that are no two the same."""
-    torch.manual_seed(0)
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.is_floating_point():
-            nn.init.uniform_(tensor, 0.5, 1.5)
-    return module.eval()
+X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
@@ -42,6 +37,11 @@ def targets(program: torch.export.ExportedProgram) -> set[str]:
     return {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
 
 
+def trained(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return randomise(MODELS[name]()).eval()
+
+
 def exported(model: nn.Module, x: Tensor, **options: object) -> torch.export.ExportedProgram:
     program = torch.export.export(model, (x,), **options)
     assert any(name.startswith("mpelu.") for name in targets(program))
@@ -50,14 +50,14 @@ def exported(model: nn.Module, x: Tensor, **options: object) -> torch.export.Exp
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_decomposed_program_has_no_operator_of_the_library_and_computes_the_same(name):
-    model, x = randomised(MODELS[name]()), torch.randn(2, 3, 8, 8)
-    program = exported(model, x).run_decompositions(mpelu.export.decompositions())
+    model = trained(name)
+    program = exported(model, X).run_decompositions(mpelu.export.decompositions())
     assert not any("mpelu" in target for target in targets(program))
-    torch.testing.assert_close(program.module()(x), model(x))
+    torch.testing.assert_close(program.module()(X), model(X))
 
 
 def test_a_decomposed_program_takes_batches_of_any_size():
-    model = randomised(MODELS["network"]())
+    model = trained("network")
     batch = torch.export.Dim("batch", min=2)
     program = exported(model, torch.randn(4, 3, 8, 8), dynamic_shapes=({0: batch},))
     module = program.run_decompositions(mpelu.export.decompositions()).module()
@@ -68,23 +68,21 @@ def test_a_decomposed_program_takes_batches_of_any_size():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_onnx_computes_the_same(name, tmp_path):
-    model, x = randomised(MODELS[name]()), torch.randn(2, 3, 8, 8)
-    program = exported(model, x).run_decompositions(mpelu.export.decompositions())
+    model = trained(name)
+    program = exported(model, X).run_decompositions(mpelu.export.decompositions())
     file = tmp_path / "model.onnx"
     torch.onnx.export(program).save(file)
     evaluator = onnx.reference.ReferenceEvaluator(str(file))
-    (actual,) = evaluator.run(None, {evaluator.input_names[0]: x.numpy()})
-    torch.testing.assert_close(torch.from_numpy(actual), model(x), **SAME_IN_FLOAT32)
+    (actual,) = evaluator.run(None, {evaluator.input_names[0]: X.numpy()})
+    torch.testing.assert_close(torch.from_numpy(actual), model(X), **SAME_IN_FLOAT32)
 
 
 def test_a_program_for_evaluation_writes_nothing():
-    signature = exported(randomised(MODELS["network"]()), torch.randn(2, 3, 8, 8)).graph_signature
-    assert not signature.buffers_to_mutate
-    for decompositions in ({}, mpelu.export.decompositions()):
-        program = exported(randomised(MODELS["network"]()), torch.randn(2, 3, 8, 8))
-        program = program.run_decompositions(decompositions)
-        assert not program.graph_signature.buffers_to_mutate
-        assert not any("functionalized" in target for target in targets(program))
+    program = exported(trained("network"), X)
+    tables = ({}, mpelu.export.decompositions())
+    for each in (program, *(program.run_decompositions(table) for table in tables)):
+        assert not each.graph_signature.buffers_to_mutate
+        assert not any("functionalized" in target for target in targets(each))
 
 
 def test_every_operator_that_writes_nothing_has_a_decomposition():

@@ -280,6 +280,11 @@ def test_state_dicts_of_folded_networks_go_from_either_form_to_the_other():
     for source, target in ((fused, unfused), (unfused, fused)):
         target.load_state_dict(source.state_dict())
         assert_same_outputs(target(input).detach(), source(input).detach(), SAME_MODEL_FUSED)
+        back = copy.deepcopy(source)
+        for tensor in back.state_dict().values():
+            tensor.zero_()
+        back.load_state_dict(target.state_dict())
+        assert torch.equal(back(input), source(input))
 
 
 def test_an_optimisers_state_goes_from_either_form_to_the_other():

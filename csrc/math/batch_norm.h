@@ -6,27 +6,32 @@ namespace mpelu::math {
 
 // f(u) of the batch normalised u = (x - mean) / sqrt(var + eps) * weight + bias.
 
-/// One channel's numbers as the formulas use them.
-template <typename V>
-struct BatchNorm {
-  V mean;
-  /// weight / sqrt(var + eps)
-  V scale;
-  V bias;
-  Channel<V> activation;
-
-  MPELU_HOST_DEVICE typename Real<V>::Mask grows() const { return activation.grows(); }
-};
-
-/// The same where only the output is asked for and the statistics are not of the input:
-/// u = x * scale + shift, where shift = bias - mean * scale, and beta u / ln 2 likewise.
+/// One channel's numbers as the formulas use them: u = x * scale + shift. For scalars;
+/// batch_norm_lanes.h has another for SIMD vectors, where v is a line of its own.
 template <typename V>
 struct FoldedBatchNorm {
   V scale;
   V shift;
-  V binary_scale;
-  V binary_shift;
   Channel<V> activation;
+
+  MPELU_HOST_DEVICE V u(V x) const { return Real<V>::multiply_add(x, scale, shift); }
+
+  /// beta u / ln 2, so that e^(beta u) = 2^v takes fewer multiplications: u has been rounded
+  /// itself. Without a number more for each channel: a device has few registers.
+  MPELU_HOST_DEVICE V v(V /*x*/, V u) const {
+    return u * ExpConstants<V>::kLog2E * activation.rate.beta;
+  }
+};
+
+/// The same of x - mean. Where the mean is large, x * scale and mean * scale are rounded by more
+/// than may be left of their difference. Evaluation, where torch's batch norm folds it too, goes
+/// without.
+template <typename V>
+struct BatchNorm {
+  V mean;
+  FoldedBatchNorm<V> centered;
+
+  MPELU_HOST_DEVICE typename Real<V>::Mask grows() const { return centered.activation.grows(); }
 };
 
 /// A channel's sums for the gradients of its parameters, without the factors that all of its
@@ -71,39 +76,21 @@ MPELU_HOST_DEVICE double moved(double running, double batch, double momentum) {
   return (1 - momentum) * running + momentum * batch;
 }
 
-// In training the mean is subtracted first: where it is large, x * scale and mean * scale are
-// rounded by more than may be left of their difference. Folded, as torch's batch norm is on the
-// CPU, it takes an instruction less, and the exponential is one of 2 without being rounded twice.
-
 template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kRounded,
           typename V>
-MPELU_HOST_DEVICE V forward(V x, const BatchNorm<V>& channel) {
-  const V u = Real<V>::multiply_add(x - channel.mean, channel.scale, channel.bias);
-  return forward<kRange, kPrecision>(u, channel.activation);
+MPELU_HOST_DEVICE V forward(V x, const FoldedBatchNorm<V>& channel) {
+  static_assert(kPrecision == Precision::kRounded);
+  const V u = channel.u(x);
+  return forward<kRange, kPrecision>(u, channel.activation,
+                                     [&](PowerOfTwo<V>& power, V& /*lost*/) MPELU_ALWAYS_INLINE {
+                                       return binary_decay(channel.v(x, u), power);
+                                     });
 }
 
 template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kRounded,
           typename V>
-MPELU_HOST_DEVICE V forward(V x, const FoldedBatchNorm<V>& channel) {
-  using R = Real<V>;
-  const V u = R::multiply_add(x, channel.scale, channel.shift);
-  if constexpr (kRange == ParameterRange::kAny) {
-    const auto grows = channel.activation.grows();
-    const V y = forward<ParameterRange::kDecaying, kPrecision>(x, channel);
-    return R::any(grows)
-               ? R::select(grows, forward<ParameterRange::kGrowing>(u, channel.activation), y)
-               : y;
-  } else {
-    static_assert(kRange == ParameterRange::kDecaying);
-    PowerOfTwo<V> power;
-    const V v = R::multiply_add(x, channel.binary_scale, channel.binary_shift);
-    const V p = binary_decay(v, power);
-    const V alpha = channel.activation.alpha;
-    const V factor = R::scaled(alpha, power);
-    SumWhere<V> y(R::negative(u), factor - alpha, u);
-    y.add_product(factor, p);
-    return y.value();
-  }
+MPELU_HOST_DEVICE V forward(V x, const BatchNorm<V>& channel) {
+  return forward<kRange, kPrecision>(x - channel.mean, channel.centered);
 }
 
 /// The gradient with respect to u. Adds to the sums: to those of the activation, that gradient (for
@@ -113,8 +100,12 @@ MPELU_HOST_DEVICE V backward(V grad_output, V x, const BatchNorm<V>& channel,
                              BatchNormSums<V>& sums) {
   using R = Real<V>;
   const V centered = x - channel.mean;
-  const V u = R::multiply_add(centered, channel.scale, channel.bias);
-  const V grad = backward<kRange>(grad_output, u, channel.activation, sums.activation);
+  const V u = channel.centered.u(centered);
+  const V grad = backward<kRange>(
+      grad_output, u, channel.centered.activation,
+      [&](PowerOfTwo<V>& power)
+          MPELU_ALWAYS_INLINE { return binary_decay(channel.centered.v(centered, u), power); },
+      sums.activation);
   sums.grad = sums.grad + grad;
   sums.grad_x = R::multiply_add(grad, centered, sums.grad_x);
   return grad;

@@ -45,16 +45,37 @@ struct Channel {
   }
 };
 
-/// f(x). A zero x keeps its sign. With alpha = 0 it is ReLU bit for bit: +0, never -0, for x < 0.
-template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kFull,
-          typename V, typename RateOfV>
-MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel) {
+/// e^(beta x) = 2^k (1 + p) for x <= 0 where beta > 0. Returns p and, in full precision, what its
+/// rounding lost.
+template <Precision kPrecision, typename V, typename RateOfV>
+MPELU_HOST_DEVICE V decay(V x, const RateOfV& rate, PowerOfTwo<V>& power, V& lost) {
+  using R = Real<V>;
+  V error;
+  V r;
+  const V h = decay(rate.template times</*kGrows=*/false>(x, error), power, r);
+  if constexpr (kPrecision == Precision::kRounded) {
+    return R::multiply_add(r * r, h, r);
+  } else {
+    const V tail = R::multiply_add(r * r, h, error);
+    const V p = r + tail;
+    lost = (r - p) + tail;
+    return p;
+  }
+}
+
+/// f(x), with decay(power, lost) where the parameters decay. A zero x keeps its sign. With
+/// alpha = 0 it is ReLU bit for bit: +0, never -0, for x < 0.
+template <ParameterRange kRange, Precision kPrecision, typename V, typename RateOfV, typename Decay>
+MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel, const Decay& decay) {
   using R = Real<V>;
   const auto is_lower = R::negative(x);
   if constexpr (kRange == ParameterRange::kAny) {
     const auto grows = channel.grows();
-    const V y = forward<ParameterRange::kDecaying, kPrecision>(x, channel);
-    return R::any(grows) ? R::select(grows, forward<ParameterRange::kGrowing>(x, channel), y) : y;
+    const V y = forward<ParameterRange::kDecaying, kPrecision>(x, channel, decay);
+    return R::any(grows)
+               ? R::select(grows, forward<ParameterRange::kGrowing, kPrecision>(x, channel, decay),
+                           y)
+               : y;
   } else if constexpr (kRange == ParameterRange::kGrowing) {
     const auto [m, e, lost, is_huge] = exponential<Overflow::kUnits>(x, channel.rate);
     const V zero(typename R::Scalar(0));
@@ -66,23 +87,27 @@ MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel) {
     return R::select(is_lower, R::select(is_huge, y * unit, y), x);
   } else {
     // alpha (2^k (1 + p) - 1) is rounded once less as 2^k alpha p + (2^k alpha - alpha).
-    V error;
     PowerOfTwo<V> power;
-    V r;
-    const V h = decay(channel.rate.template times</*kGrows=*/false>(x, error), power, r);
+    V lost;
+    const V p = decay(power, lost);
     const V factor = R::scaled(channel.alpha, power);
     SumWhere<V> y(is_lower, factor - channel.alpha, x);
-    if constexpr (kPrecision == Precision::kRounded) {
-      y.add_product(factor, R::multiply_add(r * r, h, r));
-    } else {
-      const V tail = R::multiply_add(r * r, h, error);
-      const V p = r + tail;
-      const V lost = (r - p) + tail;
+    if constexpr (kPrecision == Precision::kFull) {
       y.add_product(factor, lost);
-      y.add_product(factor, p);
     }
+    y.add_product(factor, p);
     return y.value();
   }
+}
+
+/// f(x).
+template <ParameterRange kRange = ParameterRange::kAny, Precision kPrecision = Precision::kFull,
+          typename V, typename RateOfV>
+MPELU_HOST_DEVICE V forward(V x, const Channel<V, RateOfV>& channel) {
+  return forward<kRange, kPrecision>(x, channel,
+                                     [&](PowerOfTwo<V>& power, V& lost) MPELU_ALWAYS_INLINE {
+                                       return decay<kPrecision>(x, channel.rate, power, lost);
+                                     });
 }
 
 /// A channel's sums for the gradients of its parameters, without the factors that all of its
@@ -93,18 +118,19 @@ struct Sums {
   V beta;
 };
 
-/// m = expm1(beta x) and e = exp(beta x) as the gradients need them: the rounding error of beta x
-/// is carried along only where e^(beta x) grows.
-template <ParameterRange kRange, typename V, typename RateOfV>
-MPELU_HOST_DEVICE void exponentials(V x, const Channel<V, RateOfV>& channel, V& m, V& e) {
+/// m = expm1(beta x) and e = exp(beta x) as the gradients need them, with decay(power) where the
+/// parameters decay: the rounding error of beta x is carried along only where e^(beta x) grows.
+template <ParameterRange kRange, typename V, typename RateOfV, typename Decay>
+MPELU_HOST_DEVICE void exponentials(V x, const Channel<V, RateOfV>& channel, const Decay& decay,
+                                    V& m, V& e) {
   using R = Real<V>;
   if constexpr (kRange == ParameterRange::kAny) {
     const auto grows = channel.grows();
-    exponentials<ParameterRange::kDecaying>(x, channel, m, e);
+    exponentials<ParameterRange::kDecaying>(x, channel, decay, m, e);
     if (R::any(grows)) {
       V growing_m;
       V growing_e;
-      exponentials<ParameterRange::kGrowing>(x, channel, growing_m, growing_e);
+      exponentials<ParameterRange::kGrowing>(x, channel, decay, growing_m, growing_e);
       m = R::select(grows, growing_m, m);
       e = R::select(grows, growing_e, e);
     }
@@ -113,32 +139,40 @@ MPELU_HOST_DEVICE void exponentials(V x, const Channel<V, RateOfV>& channel, V& 
     m = exponential.expm1;
     e = exponential.exp;
   } else {
-    V error;
     PowerOfTwo<V> power;
-    V r;
-    const V h = decay(channel.rate.template times</*kGrows=*/false>(x, error), power, r);
-    const V scale = power.value;
-    const V rest = scale * R::multiply_add(r * r, h, r);
-    m = rest + (scale - V(typename R::Scalar(1)));
-    e = rest + scale;
+    const V rest = R::scaled(decay(power), power);
+    m = rest + (power.value - V(typename R::Scalar(1)));
+    e = rest + power.value;
   }
 }
 
 /// The gradient of f at x with respect to x, times grad_output: for x <= 0, with m = expm1(beta x)
 /// and e = exp(beta x), alpha beta e; for x > 0, 1. Where x <= 0, grad_output * m goes to alpha's
 /// sum and grad_output * e * x to beta's.
-template <ParameterRange kRange = ParameterRange::kAny, typename V, typename RateOfV>
+template <ParameterRange kRange, typename V, typename RateOfV, typename Decay>
 MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V, RateOfV>& channel,
-                             Sums<V>& sums) {
+                             const Decay& decay, Sums<V>& sums) {
   using R = Real<V>;
   V m;
   V e;
-  exponentials<kRange>(x, channel, m, e);
+  exponentials<kRange>(x, channel, decay, m, e);
   const auto is_lower = R::not_positive(x);
   const V scaled = grad_output * e;
   sums.alpha = R::multiply_add_where(is_lower, grad_output, m, sums.alpha);
   sums.beta = R::multiply_add_where(is_lower, scaled, x, sums.beta);
   return R::select(is_lower, scaled * (channel.alpha * channel.rate.beta), grad_output);
+}
+
+template <ParameterRange kRange = ParameterRange::kAny, typename V, typename RateOfV>
+MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V, RateOfV>& channel,
+                             Sums<V>& sums) {
+  return backward<kRange>(
+      grad_output, x, channel,
+      [&](PowerOfTwo<V>& power) MPELU_ALWAYS_INLINE {
+        V lost;
+        return decay<Precision::kRounded>(x, channel.rate, power, lost);
+      },
+      sums);
 }
 
 /// The gradients of alpha and beta from a channel's complete sums. A sum of zero gives a gradient

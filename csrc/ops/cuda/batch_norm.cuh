@@ -40,8 +40,8 @@ class BatchNormView {
         activation_(parameters.alpha, parameters.beta) {}
 
   __device__ Channel operator[](uint32_t channel) const {
-    return {mean_[channel], invstd_[channel] * weight_[channel], bias_[channel],
-            activation_[channel]};
+    return {mean_[channel],
+            {invstd_[channel] * weight_[channel], bias_[channel], activation_[channel]}};
   }
 
  private:
@@ -76,7 +76,8 @@ struct BatchNormSumOutput {
 
   __device__ void store(int64_t place, const math::BatchNormSums<double>& totals,
                         const math::BatchNorm<V>& channel) const {
-    const auto activation = math::parameter_gradients(totals.activation, channel.activation.alpha);
+    const auto activation =
+        math::parameter_gradients(totals.activation, channel.centered.activation.alpha);
     if (workspace != nullptr) {
       const double values[] = {activation.alpha, activation.beta, totals.grad, totals.grad_x};
 #pragma unroll
@@ -124,7 +125,7 @@ class InputGradientView {
     if (means_ == nullptr) {
       return {batch_norm, {}};
     }
-    const V scale = batch_norm.scale;
+    const V scale = batch_norm.centered.scale;
     return {
         batch_norm,
         {batch_norm.mean, scale, -scale * means_[channel], -scale * means_[channels_ + channel]}};
@@ -135,7 +136,7 @@ class InputGradientView {
   __device__ V input_gradient(V grad_output, V x, const Channel& channel) const {
     math::BatchNormSums<V> unused{};
     const V grad = math::backward<kRange>(grad_output, x, channel.batch_norm, unused);
-    return means_ == nullptr ? channel.batch_norm.scale * grad
+    return means_ == nullptr ? channel.batch_norm.centered.scale * grad
                              : math::input_gradient(grad, x, channel.through_statistics);
   }
 

@@ -13,6 +13,28 @@
 #include "ops/cpu/kernels/stubs.h"
 
 // What the passes of a batch norm need of a channel.
+
+namespace mpelu::math {
+
+/// v is rounded no oftener than u, and does not wait for it.
+template <typename T>
+struct FoldedBatchNorm<at::vec::Vectorized<T>> {
+  using V = at::vec::Vectorized<T>;
+
+  V scale;
+  V shift;
+  V binary_scale;
+  V binary_shift;
+  Channel<V> activation;
+
+  V u(const V& x) const { return Real<V>::multiply_add(x, scale, shift); }
+  V v(const V& x, const V& /*u*/) const {
+    return Real<V>::multiply_add(x, binary_scale, binary_shift);
+  }
+};
+
+}  // namespace mpelu::math
+
 namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
 inline namespace CPU_CAPABILITY {
@@ -30,37 +52,13 @@ struct CenterLane {
 };
 
 template <typename T>
-struct BatchNormLane {
-  using Scalar = T;
-  using V = at::vec::Vectorized<T>;
-
-  std::array<T, 6> fields() const {
-    return {mean, scale, bias, activation.alpha, activation.beta, activation.lowest};
-  }
-  bool grows() const { return activation.grows(); }
-  static math::BatchNorm<V> channel(const std::array<V, 6>& fields) {
-    return {fields[0], fields[1], fields[2], {fields[3], {fields[4], fields[5]}}};
-  }
-
-  T mean;
-  T scale;
-  T bias;
-  math::Lane<T> activation;
-};
-
-template <typename T>
 struct FoldedBatchNormLane {
   using Scalar = T;
   using V = at::vec::Vectorized<T>;
 
   std::array<T, 7> fields() const {
-    return {scale,
-            shift,
-            binary_scale,
-            binary_shift,
-            activation.alpha,
-            activation.beta,
-            activation.lowest};
+    const auto& [alpha, beta, lowest] = activation;
+    return {scale, shift, binary_scale, binary_shift, alpha, beta, lowest};
   }
   bool grows() const { return activation.grows(); }
   static math::FoldedBatchNorm<V> channel(const std::array<V, 7>& fields) {
@@ -75,21 +73,25 @@ struct FoldedBatchNormLane {
 };
 
 template <typename T>
-BatchNormLane<T> make_lane(const BatchNormParameters& parameters, int64_t channel) {
-  return {static_cast<T>(parameters.mean[channel]),
-          static_cast<T>(parameters.invstd[channel] * parameters.weight[channel]),
-          static_cast<T>(parameters.bias[channel]),
-          math::Lane<T>(static_cast<T>(parameters.alpha[channel]),
-                        static_cast<T>(parameters.beta[channel]))};
-}
+struct BatchNormLane {
+  using Scalar = T;
+  using V = at::vec::Vectorized<T>;
 
-/// The parameters of `channels` channels from the first on.
-template <typename T>
-std::vector<BatchNormLane<T>> make_lanes(const BatchNormParameters& parameters, int64_t first,
-                                         int64_t channels) {
-  return lanes_of_channels(channels,
-                           [&](int64_t c) { return make_lane<T>(parameters, first + c); });
-}
+  std::array<T, 8> fields() const {
+    std::array<T, 8> all{mean};
+    std::ranges::copy(centered.fields(), all.begin() + 1);
+    return all;
+  }
+  bool grows() const { return centered.grows(); }
+  static math::BatchNorm<V> channel(const std::array<V, 8>& fields) {
+    std::array<V, 7> of_centered;
+    std::copy_n(fields.begin() + 1, 7, of_centered.begin());
+    return {fields[0], FoldedBatchNormLane<T>::channel(of_centered)};
+  }
+
+  T mean;
+  FoldedBatchNormLane<T> centered;
+};
 
 /// The nearest finite number.
 template <typename T>
@@ -98,19 +100,39 @@ T finite(double number) {
   return static_cast<T>(std::clamp<double>(number, Limits::lowest(), Limits::max()));
 }
 
-/// The same for evaluation. A scale is rounded first, and what that does at the mean made good by
-/// the shift.
+/// A channel's numbers for x - center. A scale is rounded first, and what that does at the mean
+/// made good by the shift.
+template <typename T>
+FoldedBatchNormLane<T> make_folded_lane(const BatchNormParameters& parameters, int64_t channel,
+                                        double center) {
+  const double scale = parameters.invstd[channel] * parameters.weight[channel];
+  const double bias = parameters.bias[channel];
+  const double mean = parameters.mean[channel] - center;
+  const double doublings = parameters.beta[channel] * math::ExpConstants<double>::kLog2E;
+  const auto rounded_scale = static_cast<T>(scale);
+  const T binary_scale = finite<T>(scale * doublings);
+  return {rounded_scale,
+          static_cast<T>(bias - mean * rounded_scale),
+          binary_scale,
+          finite<T>(bias * doublings - mean * binary_scale),
+          {static_cast<T>(parameters.alpha[channel]), static_cast<T>(parameters.beta[channel])}};
+}
+
+/// The parameters of all channels, and for u as the input's own line.
 template <typename T>
 std::vector<FoldedBatchNormLane<T>> make_folded_lanes(const BatchNormParameters& parameters,
                                                       int64_t channels) {
+  return lanes_of_channels(
+      channels, [&](int64_t c) { return make_folded_lane<T>(parameters, c, /*center=*/0); });
+}
+
+/// Those of `channels` channels from the first on.
+template <typename T>
+std::vector<BatchNormLane<T>> make_lanes(const BatchNormParameters& parameters, int64_t first,
+                                         int64_t channels) {
   return lanes_of_channels(channels, [&](int64_t c) {
-    const auto lane = make_lane<T>(parameters, c);
-    const double mean = parameters.mean[c];
-    const double doublings = parameters.beta[c] * math::ExpConstants<double>::kLog2E;
-    const T binary_scale = finite<T>(parameters.invstd[c] * parameters.weight[c] * doublings);
-    const T binary_shift = finite<T>(parameters.bias[c] * doublings - mean * binary_scale);
-    const auto shift = static_cast<T>(lane.bias - mean * lane.scale);
-    return FoldedBatchNormLane<T>{lane.scale, shift, binary_scale, binary_shift, lane.activation};
+    const auto mean = static_cast<T>(parameters.mean[first + c]);
+    return BatchNormLane<T>{mean, make_folded_lane<T>(parameters, first + c, mean)};
   });
 }
 

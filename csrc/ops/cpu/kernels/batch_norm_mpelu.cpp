@@ -184,7 +184,7 @@ MPELU_ALWAYS_INLINE inline V add_to_sums(const V& grad_output, const V& x, int64
   sums = {or_else(added.activation.alpha, valid, sums[0]),
           or_else(added.activation.beta, valid, sums[1]), or_else(added.grad, valid, sums[2]),
           or_else(added.grad_x, valid, sums[3])};
-  return scaled<kScaling>(grad, channel.scale);
+  return scaled<kScaling>(grad, channel.centered.scale);
 }
 
 /// The first pass: gradient, which has only the layout's elements, becomes that with respect to the
@@ -233,7 +233,7 @@ std::vector<InputGradientLane<T>> make_input_gradient_lanes(
     const double grad_x = totals[c][3];
     const double invstd = parameters.invstd[first + c];
     const double scale = invstd * parameters.weight[first + c];
-    return InputGradientLane<T>{lanes[c].mean, scale_of_second<scalar_t>(lanes[c].scale),
+    return InputGradientLane<T>{lanes[c].mean, scale_of_second<scalar_t>(lanes[c].centered.scale),
                                 static_cast<T>(-scale * grad / count),
                                 static_cast<T>(-scale * grad_x * invstd * invstd / count)};
   });

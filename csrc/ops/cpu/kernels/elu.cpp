@@ -19,7 +19,7 @@ void elu_backward(const at::TensorBase& grad_input, const at::TensorBase& grad_o
   const Segments segments(layout, sizeof(scalar_t));
   const Outputs outputs = outputs_for(grad, x, layout);
   for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
-    const Run<1> run = segments.run(unit, 0, unit.size, outputs);
+    const Run<1> run = segments.run(unit, outputs);
     map_span(
         run, run.of(grad), run.of(g), run.of(x),
         [channel](int64_t /*i*/, const auto& element) MPELU_ALWAYS_INLINE { element(channel); },

@@ -13,12 +13,12 @@
 // one thread, in one order; its sums have a place of their own; and the units' sums are added up in
 // the order of their numbers. Threads only decide who does a unit, never what it is.
 //
-// There are two ways to cut. Where inner is long, a unit is a segment of one channel's row: its
-// parameters are constants and its sums two vectors. Where inner is short, down to channels last,
-// the tensor is a matrix whose rows have every channel (several times over where those are few) and
-// a unit is a tile of it, of whole channels (and, in large tensors, of what is left of their last
-// line of memory): every column has its own sums, which are added to its channel's after each block
-// of rows.
+// There are two ways to cut. Where inner is long, a unit is a segment of one channel's row or, for
+// sums, of a few of its rows: its parameters are constants and its sums two vectors. Where inner is
+// short, down to channels last, the tensor is a matrix whose rows have every channel (several times
+// over where those are few) and a unit is a tile of it, of whole channels (and, in large tensors,
+// of what is left of their last line of memory): every column has its own sums, which are added to
+// its channel's after each block of rows.
 //
 // Sums are short in the precision of the arithmetic, kBlock or kBlockRows elements, and go on in
 // compensated doubles (sum.h), so that their error does not grow with the tensor.
@@ -26,7 +26,7 @@ namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
 inline namespace CPU_CAPABILITY {
 
-/// Elements of a row that one unit takes.
+/// Elements of a row, or of a few rows, that one unit takes.
 constexpr int64_t kSegment = 4096;
 /// Elements of a segment that go into one vector of sums before it is added to the segment's.
 constexpr int64_t kBlock = 512;
@@ -67,8 +67,8 @@ inline bool is_large(const Layout& layout, int64_t item_size) {
 constexpr int64_t kLineBytes = 64;
 
 /// The distance of prefetching: further than the hardware's own, and longer than the memory's
-/// latency even for a pass that computes little.
-constexpr int64_t kPrefetchBytes = 8192;
+/// latency even for a pass that computes little. Twice as far takes a twentieth longer (Zen 4).
+constexpr int64_t kPrefetchBytes = 4096;
 
 /// Where a pass over a tensor puts its outputs.
 enum class Outputs { kInMemory, kInCache, kPastCaches };
@@ -102,59 +102,86 @@ void for_each_in_parallel(const Partition& partition, const Body& body) {
 }
 
 struct Segments {
-  /// Of a tensor whose elements have so many bytes.
-  Segments(const Layout& layout, int64_t item_size)
+  /// Of a tensor whose elements have so many bytes. With several rows to a unit, as many as a
+  /// segment has room for.
+  Segments(const Layout& layout, int64_t item_size, bool several_rows = false)
       : layout(layout),
         item_size(item_size),
         per_row(ceil_divide(layout.inner, kSegment)),
-        count(layout.outer * layout.channels * per_row) {}
+        rows(several_rows ? std::clamp<int64_t>(kSegment / layout.inner, 1, layout.outer) : 1),
+        count(ceil_divide(layout.outer, rows) * layout.channels * per_row) {}
 
   struct Unit {
     int64_t number;
     int64_t channel;
-    int64_t first;  // element of its row
+    int64_t first;  // element of its rows
     int64_t offset;
-    int64_t size;
+    int64_t size;  // in each of its rows
+    int64_t rows;
   };
 
   /// Calls body(unit) for the units begin, ..., end - 1.
   template <typename Body>
   void for_each(int64_t begin, int64_t end, const Body& body) const {
-    const int64_t row = begin / per_row;
     int64_t segment = begin % per_row;
-    int64_t channel = row % layout.channels;
-    int64_t start = row * layout.inner + row / layout.channels * layout.skipped;
+    int64_t channel = begin / per_row % layout.channels;
+    int64_t row = begin / per_row / layout.channels * rows;
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t first = segment * kSegment;
-      body(Unit{unit, channel, first, start + first, std::min(kSegment, layout.inner - first)});
+      body(Unit{unit, channel, first, row * stride() + channel * layout.inner + first,
+                std::min(kSegment, layout.inner - first), std::min(rows, layout.outer - row)});
       if (++segment == per_row) {
         segment = 0;
-        start += layout.inner;
         if (++channel == layout.channels) {
           channel = 0;
-          start += layout.skipped;
+          row += rows;
         }
       }
     }
   }
 
-  int64_t elements_per_unit() const { return std::min(layout.inner, kSegment); }
+  int64_t elements_per_unit() const { return rows * std::min(layout.inner, kSegment); }
 
-  /// `size` elements of a unit from `first` on.
-  Run<1> run(const Unit& unit, int64_t first, int64_t size, Outputs outputs) const {
+  /// A unit of one row.
+  Run<1> run(const Unit& unit, Outputs outputs) const {
+    return run(unit, 0, 0, unit.size, outputs);
+  }
+
+  /// Calls body(run) for the runs that a unit's sums are taken of, one after another.
+  template <typename Body>
+  MPELU_ALWAYS_INLINE void for_each_block(const Unit& unit, Outputs outputs,
+                                          const Body& body) const {
+    for (int64_t row = 0; row < unit.rows; ++row) {
+      int64_t size = 0;
+      for (int64_t first = 0; first < unit.size; first += size) {
+        const int64_t offset = unit.offset + row * stride() + first;
+        size = std::min(kBlock - offset % kBlockAlignment, unit.size - first);
+        auto block = run(unit, row, first, size, outputs);
+        block.in_order = true;
+        body(block);
+      }
+    }
+  }
+
+  Layout layout;
+  int64_t item_size;
+  int64_t per_row;  // units
+  int64_t rows;     // of a unit
+  int64_t count;
+
+ private:
+  int64_t stride() const { return layout.channels * layout.inner + layout.skipped; }
+
+  /// `size` elements of a unit's row from `first` on.
+  Run<1> run(const Unit& unit, int64_t row, int64_t first, int64_t size, Outputs outputs) const {
     // No less than the run itself, which may be gone through backwards.
     int64_t ahead = std::max(kPrefetchBytes / item_size, size);
     if (layout.skipped > 0) {
       const int64_t place = unit.channel * layout.inner + unit.first + first;
       ahead += (place + ahead) / (layout.channels * layout.inner) * layout.skipped;
     }
-    return {unit.offset + first, 0, size, access_for(outputs, ahead)};
+    return {unit.offset + row * stride() + first, 0, size, access_for(outputs, ahead)};
   }
-
-  Layout layout;
-  int64_t item_size;
-  int64_t per_row;
-  int64_t count;
 };
 
 struct Tiles {

@@ -37,7 +37,7 @@ void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, Outputs 
   if (has_long_rows<scalar_t>(layout)) {
     const Segments segments(layout, sizeof(scalar_t));
     for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
-      body(segments.run(unit, 0, unit.size, outputs),
+      body(segments.run(unit, outputs),
            [channel = broadcast(lanes[unit.channel])](int64_t /*i*/, const auto& element)
                MPELU_ALWAYS_INLINE { element(channel); });
     });
@@ -106,7 +106,7 @@ template <size_t K, typename scalar_t, typename Lane, typename Body>
 ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, Outputs outputs,
                           const Body& body) {
   using V = typename Lane::V;
-  const Segments segments(layout, sizeof(scalar_t));
+  const Segments segments(layout, sizeof(scalar_t), /*several_rows=*/true);
   ChannelTotals<K> partial(segments.count);
   for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
     const auto broadcasted = broadcast(lanes[unit.channel]);
@@ -114,18 +114,14 @@ ChannelTotals<K> sum_rows(const Layout& layout, const std::vector<Lane>& lanes, 
     // in registers.
     const auto channel = broadcasted;
     auto sums = zero_sums<V, K>();
-    int64_t size = 0;
-    for (int64_t first = 0; first < unit.size; first += size) {
-      size = std::min(kBlock - (unit.offset + first) % kBlockAlignment, unit.size - first);
+    segments.for_each_block(unit, outputs, [&](const Run<1>& run) MPELU_ALWAYS_INLINE {
       auto block = zero_sums<V, K>();
-      auto run = segments.run(unit, first, size, outputs);
-      run.in_order = true;
       body(run, [&](int64_t /*i*/, const auto& element)
                     MPELU_ALWAYS_INLINE { element(channel, block); });
       for (size_t k = 0; k < K; ++k) {
         sums[k] = sums[k] + block[k];
       }
-    }
+    });
     for (size_t k = 0; k < K; ++k) {
       partial[unit.number][k] = lane_sum(sums[k]);
     }

@@ -197,12 +197,23 @@ bool may_stream(const Run<R>& run, const Rows<R, scalar_t>& output) {
   return run.access.stream && output.before_alignment() == 0;
 }
 
+/// The lines of what is streamed are not fetched ahead, but where its pages lie is, once a run: the
+/// stores would wait for it (Zen 4: an eighth of the backward's time).
+template <int R, typename scalar_t>
+MPELU_ALWAYS_INLINE inline void prefetch_page(const Run<R>& run, const Rows<R, scalar_t>& output,
+                                              bool stream) {
+  if (stream) {
+    output.prefetch(run.access.output_prefetch_distance);
+  }
+}
+
 /// Writes packs_at(i, valid) to the output. What is streamed stays in order: there the memory sets
 /// the pace, a tenth slower backwards (Zen 5).
 template <int R, typename scalar_t, typename PacksAt>
 MPELU_ALWAYS_INLINE inline void write_span(const Run<R>& run, const Rows<R, scalar_t>& output,
                                            bool backwards, const PacksAt& packs_at) {
   const bool stream = run.access.stream;
+  prefetch_page(run, output, stream);
   for_each_pack<Pack<scalar_t>>(stream ? output.before_alignment() : 0, run.size,
                                 backwards && !stream && !run.in_order,
                                 [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
@@ -272,6 +283,7 @@ MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scal
                                            const First& first, const Second& second) {
   using P = Pack<scalar_t>;
   const bool stream = may_stream(run, output);
+  prefetch_page(run, output, stream);
   for_each_pack<P>(
       0, run.size, /*backwards=*/false, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
         const int64_t ahead = i + run.access.input_prefetch_distance;
@@ -303,6 +315,7 @@ MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scal
                                            const First& first, const Second& second) {
   using P = Pack<scalar_t>;
   const bool stream = may_stream(run, output);
+  prefetch_page(run, output, stream);
   for_each_pack<P>(
       0, run.size, /*backwards=*/false, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
         const int64_t ahead = i + run.access.input_prefetch_distance;

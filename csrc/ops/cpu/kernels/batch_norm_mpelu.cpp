@@ -77,8 +77,6 @@ class ForwardPasses {
   using Due = SecondPass<BatchNormLane<T>>;
 
  public:
-  static constexpr size_t kSums = 2;
-
   ForwardPasses(scalar_t* output, const scalar_t* input, const BatchNormParameters& parameters,
                 double* variance, double eps, const Layout& layout)
       : output_(output),
@@ -249,8 +247,6 @@ class BackwardPasses {
   using Due = SecondPass<InputGradientLane<T>>;
 
  public:
-  static constexpr size_t kSums = 4;
-
   BackwardPasses(scalar_t* grad_input, const BatchNormGradients& gradients,
                  const scalar_t* grad_output, const scalar_t* input,
                  const BatchNormParameters& parameters, const Parts& parts)

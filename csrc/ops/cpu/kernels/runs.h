@@ -16,21 +16,16 @@ inline namespace CPU_CAPABILITY {
 
 /// Rows of fewer bytes than this go by columns ...
 constexpr int64_t kRowBytes = 512;
-/// ... or than half of it where they are whole vectors and so many sums are taken or more, each of
-/// which a column would load and store ...
-constexpr size_t kManySums = 4;
 /// ... unless the columns' parameters would be read for no more than this many rows of them.
 constexpr int64_t kFewRows = 8;
 
-/// For K sums.
-template <size_t K, typename scalar_t>
+template <typename scalar_t>
 bool has_long_rows(const Layout& layout) {
   constexpr int64_t kRow = kRowBytes / sizeof(scalar_t);
   constexpr int64_t kPack = Pack<scalar_t>::kSize;
   static_assert(kRow <= kTileColumns);
   static_assert(kPack <= kColumnsBeyond);
-  const bool may_be_short = K >= kManySums && layout.inner % kPack == 0;
-  return layout.channels == 1 || layout.inner >= (may_be_short ? kRow / 2 : kRow) ||
+  return layout.channels == 1 || layout.inner >= kRow ||
          (layout.inner >= kPack && layout.outer <= kFewRows);
 }
 
@@ -39,7 +34,7 @@ bool has_long_rows(const Layout& layout) {
 template <typename scalar_t, typename Lane, typename Body>
 void for_each_run(const Layout& layout, const std::vector<Lane>& lanes, Outputs outputs,
                   const Body& body) {
-  if (has_long_rows<0, scalar_t>(layout)) {
+  if (has_long_rows<scalar_t>(layout)) {
     const Segments segments(layout, sizeof(scalar_t));
     for_each_in_parallel(segments, [&](const Segments::Unit& unit) {
       body(segments.run(unit, outputs),
@@ -218,9 +213,8 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
 template <size_t K, typename scalar_t, typename Lane, typename Body>
 ChannelTotals<K> sum_runs(const Layout& layout, const std::vector<Lane>& lanes, Outputs outputs,
                           const Body& body) {
-  return has_long_rows<K, scalar_t>(layout)
-             ? sum_rows<K, scalar_t>(layout, lanes, outputs, body)
-             : sum_columns<K, scalar_t>(layout, lanes, outputs, body);
+  return has_long_rows<scalar_t>(layout) ? sum_rows<K, scalar_t>(layout, lanes, outputs, body)
+                                         : sum_columns<K, scalar_t>(layout, lanes, outputs, body);
 }
 
 }  // namespace CPU_CAPABILITY

@@ -21,7 +21,6 @@ struct SecondPass {
 /// parts are of one size and have long rows they go together. (What both need of every column is
 /// more than the cache has at hand.) make_passes() is called on every thread, for an object with
 ///
-///   static constexpr size_t kSums;  // that the first pass takes
 ///   SecondPass<Lane> first(const Parts::Unit& part);
 ///   void second(const SecondPass<Lane>& due);
 ///   SecondPass<Lane> both(const SecondPass<Lane>& due, const Parts::Unit& part);
@@ -32,7 +31,7 @@ void in_two_passes(const Parts& parts, const MakePasses& make_passes) {
     std::optional<decltype(passes.first(Parts::Unit{}))> due;
     for_each_part([&](const Parts::Unit& part) {
       if (due && due->part.layout.channels == part.layout.channels &&
-          has_long_rows<decltype(passes)::kSums, scalar_t>(part.layout)) {
+          has_long_rows<scalar_t>(part.layout)) {
         due = passes.both(*due, part);
         return;
       }

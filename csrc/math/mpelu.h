@@ -45,8 +45,8 @@ struct Channel {
   }
 };
 
-/// e^(beta x) = 2^k (1 + p) for x <= 0 where beta > 0. Returns p and, in full precision, what its
-/// rounding lost.
+/// e^(beta x) = 2^k (1 + p) for x <= 0 and parameters that decay. Returns p and, in full precision,
+/// what its rounding lost.
 template <Precision kPrecision, typename V, typename RateOfV>
 MPELU_HOST_DEVICE V decay(V x, const RateOfV& rate, PowerOfTwo<V>& power, V& lost) {
   using R = Real<V>;

@@ -18,9 +18,7 @@ struct FoldedBatchNorm {
 
   /// beta u / ln 2, so that e^(beta u) = 2^v takes fewer multiplications: u has been rounded
   /// itself. Without a number more for each channel: a device has few registers.
-  MPELU_HOST_DEVICE V v(V /*x*/, V u) const {
-    return u * ExpConstants<V>::kLog2E * activation.rate.beta;
-  }
+  MPELU_HOST_DEVICE V v(V /*x*/, V u) const { return activation.rate.binary(u); }
 };
 
 /// The same of x - mean. Where the mean is large, x * scale and mean * scale are rounded by more

@@ -91,6 +91,9 @@ struct Rate {
     error = product == held ? R::product_error(beta, x, product) : V(0);
     return held;
   }
+
+  /// beta * x / ln 2, so that e^(beta x) is a power of 2. A beta that is finite stays so.
+  MPELU_HOST_DEVICE V binary(V x) const { return x * ExpConstants<V>::kLog2E * beta; }
 };
 
 /// The polynomial with these coefficients by Horner's scheme: in r or, with as many operations in a

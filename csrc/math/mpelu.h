@@ -168,10 +168,8 @@ MPELU_HOST_DEVICE V backward(V grad_output, V x, const Channel<V, RateOfV>& chan
                              Sums<V>& sums) {
   return backward<kRange>(
       grad_output, x, channel,
-      [&](PowerOfTwo<V>& power) MPELU_ALWAYS_INLINE {
-        V lost;
-        return decay<Precision::kRounded>(x, channel.rate, power, lost);
-      },
+      [&](PowerOfTwo<V>& power)
+          MPELU_ALWAYS_INLINE { return binary_decay(channel.rate.binary(x), power); },
       sums);
 }
 

@@ -154,6 +154,8 @@ struct Rate<at::vec::Vectorized<T>> {
     error = R::product_error(beta, held, product);
     return product;
   }
+
+  V binary(const V& x) const { return x * (beta * V(ExpConstants<T>::kLog2E)); }
 };
 
 /// beta = 1 in all lanes: nothing is multiplied, and nothing lost.
@@ -168,6 +170,8 @@ struct UnitRate {
     error = V(T(0));
     return Real<V>::at_least(x, V(ExpConstants<T>::kMin));
   }
+
+  V binary(const V& x) const { return x * V(ExpConstants<T>::kLog2E); }
 };
 
 // Another type in each build of this file, as Vectorized itself is.

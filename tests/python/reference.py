@@ -85,9 +85,14 @@ def mpelu_gradients(
     to_input, to_beta = grad * alpha * beta, grad * alpha * x
     return (
         Term(to_input * e, abs(to_input) * e_magnitude),
-        Term(grad * m, abs(grad * m) * amplification),
+        Term(grad * m, _magnitude(grad * m, grad, x, beta) * amplification),
         Term(to_beta * e, abs(to_beta) * e_magnitude),
     )
+
+
+def _magnitude(product: float, *factors: float) -> float:
+    """Of a product of such factors. One that has only underflowed is no exact number."""
+    return abs(product) or (math.ulp(0.0) if all(factors) else 0.0)
 
 
 def elu_gradient_from_result(grad: float, result: float, alpha: float) -> Term:

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <tuple>
 
 #include "math/vector.h"
 
@@ -12,63 +13,82 @@ namespace mpelu::cpu {
 // Another type or function in each build of this file, as Vectorized itself is.
 inline namespace CPU_CAPABILITY {
 
-/// As many elements as one vector register holds, loaded from scalar_t's and widened to the type of
-/// the arithmetic: one vector of it for float and double, two for the half types.
+/// Stores a register past the caches.
 template <typename scalar_t>
+MPELU_ALWAYS_INLINE inline void stream(scalar_t* to, const at::vec::Vectorized<scalar_t>& vector) {
+#if defined(CPU_CAPABILITY_AVX512)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), std::bit_cast<__m512i>(vector));
+#elif defined(CPU_CAPABILITY_AVX2)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), std::bit_cast<__m256i>(vector));
+#else
+  vector.store(to);
+#endif
+}
+
+/// Vectors that are computed side by side: while one waits for its own results, the processor goes
+/// on with the other.
+constexpr int kSideBySide = 2;
+
+/// A register of scalar_t's makes so many vectors of the type of the arithmetic.
+template <typename scalar_t>
+constexpr int kVectorsOfRegister = sizeof(at::opmath_type<scalar_t>) / sizeof(scalar_t);
+
+/// The elements of so many registers, side by side in memory: loaded from scalar_t's and widened to
+/// the type of the arithmetic.
+template <typename scalar_t, int kRegisters>
 struct Pack {
   using T = at::opmath_type<scalar_t>;
   using V = at::vec::Vectorized<T>;
-  using Stored = at::vec::Vectorized<scalar_t>;
+  using Register = at::vec::Vectorized<scalar_t>;
 
-  static constexpr int kVectors = sizeof(T) / sizeof(scalar_t);
-  static constexpr int64_t kSize = Stored::size();
+  static constexpr int kVectors = kRegisters * kVectorsOfRegister<scalar_t>;
+  static constexpr int64_t kSize = kRegisters * Register::size();
 
   std::array<V, kVectors> vectors;
 
-  static Pack load(const scalar_t* data) { return widened(Stored::loadu(data)); }
-
-  /// Loads count < kSize elements; the others are zero.
-  static Pack load(const scalar_t* data, int64_t count) {
-    return widened(Stored::loadu(data, count));
+  /// Loads the first count elements; the others are zero.
+  MPELU_ALWAYS_INLINE static Pack load(const scalar_t* data, int64_t count) {
+    Pack pack;
+    for (int i = 0; i < kRegisters; ++i) {
+      const scalar_t* const from = data + i * Register::size();
+      const int64_t valid = count - i * Register::size();
+      pack.widen(i, valid >= Register::size() ? Register::loadu(from)
+                                              : Register::loadu(from, std::max<int64_t>(valid, 0)));
+    }
+    return pack;
   }
 
-  void store(scalar_t* data) const { narrowed().store(data); }
-  void store(scalar_t* data, int64_t count) const {
-    narrowed().store(data, static_cast<int>(count));
-  }
-
-  /// Stores a whole pack past the caches, without reading there first what is overwritten. data is
-  /// aligned to the pack; finish_streams() must follow.
-  void stream(scalar_t* data) const {
-#if defined(CPU_CAPABILITY_AVX512)
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(data), bits<__m512i>());
-#elif defined(CPU_CAPABILITY_AVX2)
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(data), bits<__m256i>());
-#else
-    store(data);
-#endif
-  }
-
- private:
-  template <typename Bits>
-  Bits bits() const {
-    return std::bit_cast<Bits>(narrowed());
-  }
-
-  static Pack widened(const Stored& stored) {
-    if constexpr (kVectors == 1) {
-      return {{stored}};
-    } else {
-      const auto [low, high] = at::vec::convert_to_float<scalar_t>(stored);
-      return {{low, high}};
+  /// Stores the first count elements, whole registers past the caches if so wished: without reading
+  /// there first what is overwritten. For that data is aligned to them, and finish_streams() must
+  /// follow.
+  MPELU_ALWAYS_INLINE void store(scalar_t* data, int64_t count, bool stream) const {
+    for (int i = 0; i < kRegisters; ++i) {
+      scalar_t* const to = data + i * Register::size();
+      const int64_t valid = count - i * Register::size();
+      if (valid < Register::size()) {
+        narrowed(i).store(to, static_cast<int>(std::max<int64_t>(valid, 0)));
+      } else if (stream) {
+        mpelu::cpu::stream(to, narrowed(i));
+      } else {
+        narrowed(i).store(to);
+      }
     }
   }
 
-  Stored narrowed() const {
-    if constexpr (kVectors == 1) {
-      return vectors[0];
+ private:
+  void widen(int i, const Register& stored) {
+    if constexpr (kVectorsOfRegister<scalar_t> == 1) {
+      vectors[i] = stored;
     } else {
-      return at::vec::convert_from_float<scalar_t>(vectors[0], vectors[1]);
+      std::tie(vectors[2 * i], vectors[2 * i + 1]) = at::vec::convert_to_float<scalar_t>(stored);
+    }
+  }
+
+  Register narrowed(int i) const {
+    if constexpr (kVectorsOfRegister<scalar_t> == 1) {
+      return vectors[i];
+    } else {
+      return at::vec::convert_from_float<scalar_t>(vectors[2 * i], vectors[2 * i + 1]);
     }
   }
 };

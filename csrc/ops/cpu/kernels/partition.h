@@ -29,7 +29,7 @@ inline namespace CPU_CAPABILITY {
 /// Elements of a row, or of a few rows, that one unit takes.
 constexpr int64_t kSegment = 4096;
 /// Elements of a segment that go into one vector of sums before it is added to the segment's.
-constexpr int64_t kBlock = 512;
+constexpr int64_t kBlock = 1024;
 /// Where one block ends and the next begins: at a multiple of this in the tensor, so that no line
 /// of memory is written by two of them, as parts of vectors.
 constexpr int64_t kBlockAlignment = 64;
@@ -63,8 +63,6 @@ constexpr int64_t kStreamedBytes = int64_t{16} << 20;
 inline bool is_large(const Layout& layout, int64_t item_size) {
   return (layout.numel() + layout.outer * layout.skipped) * item_size >= kStreamedBytes;
 }
-
-constexpr int64_t kLineBytes = 64;
 
 /// The distance of prefetching: further than the hardware's own, and longer than the memory's
 /// latency even for a pass that computes little. Twice as far takes a twentieth longer (Zen 4).

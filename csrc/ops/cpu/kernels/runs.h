@@ -22,11 +22,11 @@ constexpr int64_t kFewRows = 8;
 template <typename scalar_t>
 bool has_long_rows(const Layout& layout) {
   constexpr int64_t kRow = kRowBytes / sizeof(scalar_t);
-  constexpr int64_t kPack = Pack<scalar_t>::kSize;
+  constexpr int64_t kVector = at::vec::Vectorized<scalar_t>::size();
   static_assert(kRow <= kTileColumns);
-  static_assert(kPack <= kColumnsBeyond);
+  static_assert(SpanPack<1, scalar_t>::kSize <= kColumnsBeyond);
   return layout.channels == 1 || layout.inner >= kRow ||
-         (layout.inner >= kPack && layout.outer <= kFewRows);
+         (layout.inner >= kVector && layout.outer <= kFewRows);
 }
 
 /// Calls body(run, visit) for the runs that make up the tensor; visit(i, element) calls

@@ -64,49 +64,47 @@ struct Access {
 /// time than the first.
 MPELU_ALWAYS_INLINE inline void prefetch(const void* address) { __builtin_prefetch(address, 0, 2); }
 
+constexpr int64_t kLineBytes = 64;
+
 /// R rows of a tensor.
 template <int R, typename scalar_t>
 struct Rows {
-  using P = Pack<std::remove_const_t<scalar_t>>;
-  using Packs = std::array<P, R>;
+  using Element = std::remove_const_t<scalar_t>;
 
   scalar_t* data;
   int64_t stride;
 
   /// Always inlined: GCC leaves out calls of a function that only prefetches, as without effect.
-  MPELU_ALWAYS_INLINE void prefetch(int64_t i) const {
+  MPELU_ALWAYS_INLINE void prefetch(int64_t i, int64_t count) const {
     for (int r = 0; r < R; ++r) {
-      cpu::prefetch(data + r * stride + i);
-    }
-  }
-
-  /// Of the packs from element i on, the first so many elements; the others are zero.
-  MPELU_ALWAYS_INLINE Packs load(int64_t i, int64_t count) const {
-    Packs packs;
-    for (int r = 0; r < R; ++r) {
-      const scalar_t* const from = data + r * stride + i;
-      packs[r] = count < P::kSize ? P::load(from, count) : P::load(from);
-    }
-    return packs;
-  }
-
-  MPELU_ALWAYS_INLINE void store(const Packs& packs, int64_t i, int64_t count, bool stream) const {
-    for (int r = 0; r < R; ++r) {
-      scalar_t* const to = data + r * stride + i;
-      if (count < P::kSize) {
-        packs[r].store(to, count);
-      } else if (stream) {
-        packs[r].stream(to);
-      } else {
-        packs[r].store(to);
+      for (int64_t first = 0; first < count; first += kLineBytes / sizeof(Element)) {
+        cpu::prefetch(data + r * stride + i + first);
       }
     }
   }
 
-  /// Elements of the first row before the first that begins a whole pack of the memory's.
+  /// Of the packs from element i on, the first so many elements; the others are zero.
+  template <typename P>
+  MPELU_ALWAYS_INLINE std::array<P, R> load(int64_t i, int64_t count) const {
+    std::array<P, R> packs;
+    for (int r = 0; r < R; ++r) {
+      packs[r] = P::load(data + r * stride + i, count);
+    }
+    return packs;
+  }
+
+  template <typename P>
+  MPELU_ALWAYS_INLINE void store(const std::array<P, R>& packs, int64_t i, int64_t count,
+                                 bool stream) const {
+    for (int r = 0; r < R; ++r) {
+      packs[r].store(data + r * stride + i, count, stream);
+    }
+  }
+
+  /// Elements of the first row before the first that begins a whole register of the memory's.
   int64_t before_alignment() const {
     const auto place = reinterpret_cast<uintptr_t>(data) / sizeof(scalar_t);
-    return static_cast<int64_t>(-place % P::kSize);
+    return static_cast<int64_t>(-place % at::vec::Vectorized<Element>::size());
   }
 };
 
@@ -177,6 +175,11 @@ MPELU_ALWAYS_INLINE inline void for_each_vector(int64_t i, int64_t valid, const 
   }
 }
 
+/// What a span that goes through so many computations for each vector takes of R rows at a time.
+template <int R, typename scalar_t, int kComputations = 1>
+using SpanPack =
+    Pack<scalar_t, std::max(1, kSideBySide / (R * kComputations * kVectorsOfRegister<scalar_t>))>;
+
 constexpr int64_t kPageBytes = 4096;
 
 /// Whether loads would suffer from 4K aliasing: modulo 4096 bytes, the output lies up to a quarter
@@ -203,26 +206,26 @@ template <int R, typename scalar_t>
 MPELU_ALWAYS_INLINE inline void prefetch_page(const Run<R>& run, const Rows<R, scalar_t>& output,
                                               bool stream) {
   if (stream) {
-    output.prefetch(run.access.output_prefetch_distance);
+    output.prefetch(run.access.output_prefetch_distance, /*count=*/1);
   }
 }
 
 /// Writes packs_at(i, valid) to the output. What is streamed stays in order: there the memory sets
 /// the pace, a tenth slower backwards (Zen 5).
-template <int R, typename scalar_t, typename PacksAt>
+template <typename P, int R, typename scalar_t, typename PacksAt>
 MPELU_ALWAYS_INLINE inline void write_span(const Run<R>& run, const Rows<R, scalar_t>& output,
                                            bool backwards, const PacksAt& packs_at) {
   const bool stream = run.access.stream;
   prefetch_page(run, output, stream);
-  for_each_pack<Pack<scalar_t>>(stream ? output.before_alignment() : 0, run.size,
-                                backwards && !stream && !run.in_order,
-                                [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-                                  const auto packs = packs_at(i, valid);
-                                  if (!stream || valid < Pack<scalar_t>::kSize) {
-                                    output.prefetch(i + run.access.output_prefetch_distance);
-                                  }
-                                  output.store(packs, i, valid, stream);
-                                });
+  for_each_pack<P>(stream ? output.before_alignment() : 0, run.size,
+                   backwards && !stream && !run.in_order,
+                   [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+                     const auto packs = packs_at(i, valid);
+                     if (!stream || valid < P::kSize) {
+                       output.prefetch(i + run.access.output_prefetch_distance, P::kSize);
+                     }
+                     output.store(packs, i, valid, stream);
+                   });
 }
 
 /// output = element(input).
@@ -230,18 +233,18 @@ template <int R, typename scalar_t, typename Visit, typename Element>
 MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar_t>& output,
                                          const Rows<R, const scalar_t>& input, const Visit& visit,
                                          const Element& element) {
-  using P = Pack<scalar_t>;
-  write_span(run, output, has_4k_aliasing(output.data, input.data),
-             [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-               input.prefetch(i + run.access.input_prefetch_distance);
-               auto x = input.load(i, valid);
-               for_each_vector<R, P>(
-                   i, valid, visit,
-                   [&](int r, int v, int64_t count, auto&&... channels) MPELU_ALWAYS_INLINE {
-                     x[r].vectors[v] = element(x[r].vectors[v], count, channels...);
-                   });
-               return x;
-             });
+  using P = SpanPack<R, scalar_t>;
+  write_span<P>(run, output, has_4k_aliasing(output.data, input.data),
+                [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+                  input.prefetch(i + run.access.input_prefetch_distance, P::kSize);
+                  auto x = input.template load<P>(i, valid);
+                  for_each_vector<R, P>(
+                      i, valid, visit,
+                      [&](int r, int v, int64_t count, auto&&... channels) MPELU_ALWAYS_INLINE {
+                        x[r].vectors[v] = element(x[r].vectors[v], count, channels...);
+                      });
+                  return x;
+                });
 }
 
 /// grad_input = element(grad_output, input). grad_output is not prefetched if a cache has it or it
@@ -252,26 +255,26 @@ MPELU_ALWAYS_INLINE inline void map_span(const Run<R>& run, const Rows<R, scalar
                                          const Rows<R, const scalar_t>& grad_output,
                                          const Rows<R, const scalar_t>& input, const Visit& visit,
                                          const Element& element) {
-  using P = Pack<scalar_t>;
-  write_span(run, grad_input,
-             has_4k_aliasing(grad_input.data, input.data) ||
-                 has_4k_aliasing(grad_input.data, grad_output.data),
-             [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-               const int64_t ahead = i + run.access.input_prefetch_distance;
-               input.prefetch(ahead);
-               if constexpr (kPrefetchGradOutput) {
-                 grad_output.prefetch(ahead);
-               }
-               const auto x = input.load(i, valid);
-               auto g = grad_output.load(i, valid);
-               for_each_vector<R, P>(
-                   i, valid, visit,
-                   [&](int r, int v, int64_t count, auto&&... channels) MPELU_ALWAYS_INLINE {
-                     g[r].vectors[v] =
-                         element(g[r].vectors[v], x[r].vectors[v], count, channels...);
-                   });
-               return g;
-             });
+  using P = SpanPack<R, scalar_t>;
+  write_span<P>(run, grad_input,
+                has_4k_aliasing(grad_input.data, input.data) ||
+                    has_4k_aliasing(grad_input.data, grad_output.data),
+                [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
+                  const int64_t ahead = i + run.access.input_prefetch_distance;
+                  input.prefetch(ahead, P::kSize);
+                  if constexpr (kPrefetchGradOutput) {
+                    grad_output.prefetch(ahead, P::kSize);
+                  }
+                  const auto x = input.template load<P>(i, valid);
+                  auto g = grad_output.template load<P>(i, valid);
+                  for_each_vector<R, P>(
+                      i, valid, visit,
+                      [&](int r, int v, int64_t count, auto&&... channels) MPELU_ALWAYS_INLINE {
+                        g[r].vectors[v] =
+                            element(g[r].vectors[v], x[r].vectors[v], count, channels...);
+                      });
+                  return g;
+                });
 }
 
 /// Two passes at once, the second over an earlier input than the first: output =
@@ -281,16 +284,16 @@ MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scal
                                            const Rows<R, const scalar_t>& earlier_input,
                                            const Rows<R, const scalar_t>& input, const Visit& visit,
                                            const First& first, const Second& second) {
-  using P = Pack<scalar_t>;
+  using P = SpanPack<R, scalar_t>;
   const bool stream = may_stream(run, output);
   prefetch_page(run, output, stream);
   for_each_pack<P>(
       0, run.size, /*backwards=*/false, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
         const int64_t ahead = i + run.access.input_prefetch_distance;
-        input.prefetch(ahead);
-        earlier_input.prefetch(ahead);
-        const auto x = input.load(i, valid);
-        auto y = earlier_input.load(i, valid);
+        input.prefetch(ahead, P::kSize);
+        earlier_input.prefetch(ahead, P::kSize);
+        const auto x = input.template load<P>(i, valid);
+        auto y = earlier_input.template load<P>(i, valid);
         for_each_vector<R, P>(i, valid, visit,
                               [&](int r, int v, int64_t count, auto&&... channels)
                                   MPELU_ALWAYS_INLINE {
@@ -298,7 +301,7 @@ MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scal
                                     y[r].vectors[v] = second(y[r].vectors[v], channels...);
                                   });
         if (!stream) {
-          output.prefetch(ahead);
+          output.prefetch(ahead, P::kSize);
         }
         output.store(y, i, valid, stream);
       });
@@ -313,19 +316,19 @@ MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scal
                                            const Rows<R, const scalar_t>& grad_output,
                                            const Rows<R, const scalar_t>& input, const Visit& visit,
                                            const First& first, const Second& second) {
-  using P = Pack<scalar_t>;
+  using P = SpanPack<R, scalar_t, /*kComputations=*/2>;
   const bool stream = may_stream(run, output);
   prefetch_page(run, output, stream);
   for_each_pack<P>(
       0, run.size, /*backwards=*/false, [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
         const int64_t ahead = i + run.access.input_prefetch_distance;
-        input.prefetch(ahead);
-        grad_output.prefetch(ahead);
-        earlier_input.prefetch(ahead);
-        const auto x = input.load(i, valid);
-        const auto earlier_x = earlier_input.load(i, valid);
-        auto y = results.load(i, valid);
-        auto g = grad_output.load(i, valid);
+        input.prefetch(ahead, P::kSize);
+        grad_output.prefetch(ahead, P::kSize);
+        earlier_input.prefetch(ahead, P::kSize);
+        const auto x = input.template load<P>(i, valid);
+        const auto earlier_x = earlier_input.template load<P>(i, valid);
+        auto y = results.template load<P>(i, valid);
+        auto g = grad_output.template load<P>(i, valid);
         for_each_vector<R, P>(
             i, valid, visit,
             [&](int r, int v, int64_t count, auto&&... channels) MPELU_ALWAYS_INLINE {
@@ -333,7 +336,7 @@ MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scal
               g[r].vectors[v] = first(g[r].vectors[v], x[r].vectors[v], count, channels...);
             });
         if (!stream) {
-          output.prefetch(ahead);
+          output.prefetch(ahead, P::kSize);
         }
         output.store(y, i, valid, stream);
         results.store(g, i, valid, /*stream=*/false);
@@ -344,11 +347,11 @@ MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scal
 template <int R, typename scalar_t, typename Visit, typename Element>
 MPELU_ALWAYS_INLINE inline void sum_span(const Run<R>& run, const Rows<R, const scalar_t>& input,
                                          const Visit& visit, const Element& element) {
-  using P = Pack<scalar_t>;
+  using P = SpanPack<R, scalar_t>;
   for_each_pack<P>(0, run.size, /*backwards=*/false,
                    [=](int64_t i, int64_t valid) MPELU_ALWAYS_INLINE {
-                     input.prefetch(i + run.access.input_prefetch_distance);
-                     const auto x = input.load(i, valid);
+                     input.prefetch(i + run.access.input_prefetch_distance, P::kSize);
+                     const auto x = input.template load<P>(i, valid);
                      for_each_vector<R, P>(
                          i, valid, visit,
                          [&](int r, int v, int64_t count, auto&&... channels)

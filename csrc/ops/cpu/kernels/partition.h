@@ -50,10 +50,8 @@ constexpr int64_t kTileElements = 65536;
 /// more than twice as many.
 constexpr int64_t kRepeatedColumns = 512;
 constexpr int64_t kLongestVector = 32;
-/// Columns load their parameters, and load and store their sums, once for so many rows, and for
-/// more where the tensor is large or its rows are far apart.
-constexpr int kRowsAtATime = 2;
-constexpr int kFarRowsAtATime = 4;
+/// Columns load their parameters, and load and store their sums, once for so many rows.
+constexpr int kRowsAtATime = 4;
 
 /// An output of at least so many bytes is written past the caches. Smaller ones are likely to be
 /// read again while a cache has them.
@@ -233,13 +231,10 @@ struct Tiles {
   /// time, goes row by row: the memory alone sets its pace, and likes that best.
   template <typename Body>
   void for_each_run(const Unit& unit, Outputs outputs, const Body& body) const {
-    const bool is_wide = width * layout.inner > kTileColumns;
     if (is_large(layout, item_size) && outputs == Outputs::kInMemory) {
       for_each_run_of<1>(unit, outputs, body);
-    } else if (is_large(layout, item_size) || is_wide) {
-      for_each_run_of_most<kFarRowsAtATime>(unit, outputs, body);
     } else {
-      for_each_run_of<kRowsAtATime>(unit, outputs, body);
+      for_each_run_of_most<kRowsAtATime>(unit, outputs, body);
     }
   }
 

@@ -51,7 +51,7 @@ auto with_parameter_range(const std::vector<Lane>& lanes, const Body& body) {
   return body(RangeConstant<ParameterRange::kDecaying>());
 }
 
-/// How a pass uses memory: how many elements ahead it prefetches, and whether it stores whole packs
+/// How a pass uses memory: how many elements ahead it prefetches, and whether it stores registers
 /// past the caches. Without prefetching, loads wait for the memory, and so do stores, which read a
 /// line before they write it; only streaming stores do not.
 struct Access {

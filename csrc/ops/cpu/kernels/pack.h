@@ -43,6 +43,7 @@ struct Pack {
 
   static constexpr int kVectors = kRegisters * kVectorsOfRegister<scalar_t>;
   static constexpr int64_t kSize = kRegisters * Register::size();
+  static constexpr int64_t kBytes = kSize * sizeof(scalar_t);
 
   std::array<V, kVectors> vectors;
 

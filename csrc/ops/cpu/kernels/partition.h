@@ -36,20 +36,21 @@ constexpr int64_t kBlockAlignment = 64;
 /// The fewest elements that are worth a thread.
 constexpr int64_t kGrain = 32768;
 /// A tile has no more columns than this: what belongs to each of them stays in the first-level
-/// cache while the tile's rows pass by.
-constexpr int64_t kTileColumns = 1024;
-/// A tensor that has kWideTiles of them side by side gets wider ones, up to this: short pieces that
-/// lie apart cost more in memory than what belongs to the columns does in the next cache.
-constexpr int64_t kWideTileColumns = 2048;
+/// cache while the tile's rows pass by, with the rows in use and those that are fetched ahead.
+constexpr int64_t kTileColumns = 512;
+/// Rows of no more columns than this are not cut: they lie one after another in memory.
+constexpr int64_t kUncutColumns = 1024;
+/// Tiles of large tensors have so many columns, and more where kWideTiles of them would lie side by
+/// side, up to kWideTileColumns: short pieces that lie apart cost more in memory than what belongs
+/// to the columns does in the next cache.
 constexpr int64_t kWideTiles = 16;
+constexpr int64_t kWideTileColumns = 2048;
 /// Rows of a tile that go into its columns' sums before those are added to the channels'.
 constexpr int64_t kBlockRows = 64;
 /// A tile has more rows than that where it has fewer elements than this.
 constexpr int64_t kTileElements = 65536;
-/// Rows of few columns are repeated to about so many, by whole vectors where possible, and to no
-/// more than twice as many.
-constexpr int64_t kRepeatedColumns = 512;
-constexpr int64_t kLongestVector = 32;
+/// Rows of few columns are repeated to so many, by whole lines of memory where possible.
+constexpr int64_t kRepeatedColumns = 256;
 /// Columns load their parameters, and load and store their sums, once for so many rows.
 constexpr int kRowsAtATime = 4;
 
@@ -57,14 +58,33 @@ constexpr int kRowsAtATime = 4;
 /// read again while a cache has them.
 constexpr int64_t kStreamedBytes = int64_t{16} << 20;
 
-/// Of a view, whether the tensor is.
-inline bool is_large(const Layout& layout, int64_t item_size) {
-  return (layout.numel() + layout.outer * layout.skipped) * item_size >= kStreamedBytes;
+/// Of a view, the bytes of the tensor.
+inline int64_t tensor_bytes(const Layout& layout, int64_t item_size) {
+  return (layout.numel() + layout.outer * layout.skipped) * item_size;
 }
 
-/// The distance of prefetching: further than the hardware's own, and longer than the memory's
-/// latency even for a pass that computes little. Twice as far takes a twentieth longer (Zen 4).
+inline bool is_large(const Layout& layout, int64_t item_size) {
+  return tensor_bytes(layout, item_size) >= kStreamedBytes;
+}
+
+/// A tensor of so many bytes is taken to be in no cache.
+constexpr int64_t kFarBytes = int64_t{32} << 20;
+
+/// How far to prefetch, in the order in which a tensor is gone through: further than the hardware
+/// does, which stops where a row ends, and so near that the first-level cache has still got what
+/// was fetched when its turn comes.
 constexpr int64_t kPrefetchBytes = 4096;
+
+/// From the caches of the next levels, and from the memory, it takes longer.
+struct Prefetching {
+  Prefetching(const Layout& layout, int64_t item_size)
+      : far(tensor_bytes(layout, item_size) >= kFarBytes),
+        distance(kPrefetchBytes / item_size * (is_large(layout, item_size) ? 2 : 1) *
+                 (far ? 2 : 1)) {}
+
+  bool far;
+  int64_t distance;  // in elements
+};
 
 /// Where a pass over a tensor puts its outputs.
 enum class Outputs { kInMemory, kInCache, kPastCaches };
@@ -76,8 +96,8 @@ Outputs outputs_for(const scalar_t* output, const scalar_t* input, const Layout&
 }
 
 /// For spans that prefetch so many elements ahead.
-inline Access access_for(Outputs outputs, int64_t ahead) {
-  return {ahead, outputs == Outputs::kInCache ? 0 : ahead, outputs == Outputs::kPastCaches};
+inline Access access_for(Outputs outputs, int64_t ahead, bool far) {
+  return {ahead, outputs == Outputs::kInCache ? 0 : ahead, far, outputs == Outputs::kPastCaches};
 }
 
 /// Calls work(for_each_unit) on as many threads as there is work for; there for_each_unit(body)
@@ -102,7 +122,7 @@ struct Segments {
   /// segment has room for.
   Segments(const Layout& layout, int64_t item_size, bool several_rows = false)
       : layout(layout),
-        item_size(item_size),
+        prefetching(layout, item_size),
         per_row(ceil_divide(layout.inner, kSegment)),
         rows(several_rows ? std::clamp<int64_t>(kSegment / layout.inner, 1, layout.outer) : 1),
         count(ceil_divide(layout.outer, rows) * layout.channels * per_row) {}
@@ -160,7 +180,7 @@ struct Segments {
   }
 
   Layout layout;
-  int64_t item_size;
+  Prefetching prefetching;
   int64_t per_row;  // units
   int64_t rows;     // of a unit
   int64_t count;
@@ -170,13 +190,30 @@ struct Segments {
 
   /// `size` elements of a unit's row from `first` on.
   Run<1> run(const Unit& unit, int64_t row, int64_t first, int64_t size, Outputs outputs) const {
-    // No less than the run itself, which may be gone through backwards.
-    int64_t ahead = std::max(kPrefetchBytes / item_size, size);
-    if (layout.skipped > 0) {
-      const int64_t place = unit.channel * layout.inner + unit.first + first;
-      ahead += (place + ahead) / (layout.channels * layout.inner) * layout.skipped;
+    const int64_t ahead = rows > 1 ? rows_ahead(unit, row) : elements_ahead(unit, first);
+    return {unit.offset + row * stride() + first, 0, size,
+            access_for(outputs, ahead, prefetching.far)};
+  }
+
+  /// From a unit's row to one that is gone through later, in the same unit or the next.
+  int64_t rows_ahead(const Unit& unit, int64_t row) const {
+    const int64_t ahead = std::min(ceil_divide(prefetching.distance, layout.inner), rows);
+    if (row + ahead < unit.rows) {
+      return ahead * stride();
     }
-    return {unit.offset + row * stride() + first, 0, size, access_for(outputs, ahead)};
+    const bool is_last = unit.channel + 1 == layout.channels;
+    const int64_t next = is_last ? rows * stride() - unit.channel * layout.inner : layout.inner;
+    return next + (ahead - unit.rows) * stride();
+  }
+
+  /// The same where units follow one another as their elements do in memory.
+  int64_t elements_ahead(const Unit& unit, int64_t first) const {
+    const int64_t ahead = prefetching.distance;
+    if (layout.skipped == 0) {
+      return ahead;
+    }
+    const int64_t place = unit.channel * layout.inner + unit.first + first;
+    return ahead + (place + ahead) / (layout.channels * layout.inner) * layout.skipped;
   }
 };
 
@@ -185,7 +222,8 @@ struct Tiles {
   Tiles(const Layout& layout, int64_t item_size)
       : layout(layout),
         item_size(item_size),
-        channels(layout.channels * repeats_of(layout)),
+        prefetching(layout, item_size),
+        channels(layout.channels * repeats_of(layout, item_size)),
         columns(channels * layout.inner),
         rows(ceil_divide(layout.numel(), columns)),
         alignment(alignment_of_tiles()),
@@ -225,23 +263,37 @@ struct Tiles {
     }
   }
 
-  /// Calls body(run, column) for the rows of a tile or block, some at a time. A run begins at that
-  /// column of the tile. How many rows it has is for the tensor's sizes to say, since sums are in
-  /// their order; only what is large and written in place, which no sums are made of at the same
-  /// time, goes row by row: the memory alone sets its pace, and likes that best.
+  /// Calls body(run, column) for the rows of a tile, some at a time. A run begins at that column of
+  /// the tile. Rows that lie whole pages apart have the same places in the first-level cache, which
+  /// are few. What is large and written in place goes row by row: the memory alone sets its pace,
+  /// and likes that best.
   template <typename Body>
   void for_each_run(const Unit& unit, Outputs outputs, const Body& body) const {
-    if (is_large(layout, item_size) && outputs == Outputs::kInMemory) {
-      for_each_run_of<1>(unit, outputs, body);
+    if (is_large(layout, item_size)) {
+      if (outputs == Outputs::kInMemory) {
+        for_each_run_of<1>(unit, outputs, body);
+      } else {
+        for_each_run_of_most<kRowsAtATime>(unit, outputs, body);
+      }
+    } else if (stride() * item_size % kPageBytes == 0) {
+      for_each_run_of<kRowsAtATime / 2>(unit, outputs, body);
     } else {
-      for_each_run_of_most<kRowsAtATime>(unit, outputs, body);
+      for_each_run_of<kRowsAtATime>(unit, outputs, body);
     }
+  }
+
+  /// The same for rows that are added up. How many at a time is for the tensor's sizes alone to
+  /// say, since the sums are in their order.
+  template <typename Body>
+  void for_each_summed_run(const Unit& unit, Outputs outputs, const Body& body) const {
+    for_each_run_of_most<kRowsAtATime>(unit, outputs, body);
   }
 
   int64_t elements_per_unit() const { return std::min(rows, height) * width * layout.inner; }
 
   Layout layout;
   int64_t item_size;
+  Prefetching prefetching;
   int64_t channels;  // of a row
   int64_t columns;
   int64_t rows;
@@ -253,10 +305,12 @@ struct Tiles {
   int64_t count;
 
  private:
+  bool is_uncut() const { return columns <= kUncutColumns && layout.skipped == 0; }
+
   /// Large outputs are written in whole lines: two tiles that share one would wait for it, row by
   /// row.
   int64_t alignment_of_tiles() const {
-    return columns > kTileColumns && is_large(layout, item_size) ? kLineBytes / item_size : 1;
+    return !is_uncut() && is_large(layout, item_size) ? kLineBytes / item_size : 1;
   }
 
   int64_t stride() const { return columns + layout.skipped; }
@@ -317,9 +371,9 @@ struct Tiles {
 
   /// For so many rows at a time: ahead are those below in the same columns.
   Access access_of(int64_t rows, int64_t apart, Outputs outputs) const {
-    const int64_t runs = ceil_divide(kPrefetchBytes / item_size, rows * width * layout.inner);
+    const int64_t runs = ceil_divide(prefetching.distance, rows * width * layout.inner);
     const int64_t next = apart == 1 ? rows : 1;
-    return access_for(outputs, runs * next * stride());
+    return access_for(outputs, runs * next * stride(), prefetching.far);
   }
 
   /// Where a tile that ends at this column does so in a row of the tensor that starts here.
@@ -331,22 +385,28 @@ struct Tiles {
 
   /// All of about one width, for threads to share.
   int64_t width_of_tiles() const {
-    const int64_t most = std::clamp(columns / kWideTiles, kTileColumns, kWideTileColumns);
+    if (is_uncut()) {
+      return channels;
+    }
+    const int64_t most = is_large(layout, item_size)
+                             ? std::clamp(columns / kWideTiles, kUncutColumns, kWideTileColumns)
+                             : kTileColumns;
     const int64_t widest = std::clamp<int64_t>(most / layout.inner - overhang, 1, channels);
     return ceil_divide(channels, ceil_divide(channels, widest));
   }
 
-  /// How often a row has every channel.
-  static int64_t repeats_of(const Layout& layout) {
+  /// How often a row has every channel. Where that is several times, the row is not to be cut.
+  static int64_t repeats_of(const Layout& layout, int64_t item_size) {
     const int64_t period = layout.channels * layout.inner;
-    if (period >= kRepeatedColumns || layout.skipped > 0) {
+    if (period >= kTileColumns || layout.skipped > 0) {
       return 1;
     }
-    int64_t whole_vectors = kLongestVector / std::gcd(period, kLongestVector);
-    while (period * whole_vectors > 2 * kRepeatedColumns) {
-      whole_vectors /= 2;
+    const int64_t line = kLineBytes / item_size;
+    int64_t whole_lines = line / std::gcd(period, line);
+    while (period * whole_lines > kUncutColumns) {
+      whole_lines /= 2;
     }
-    const int64_t enough = ceil_divide(kRepeatedColumns, period * whole_vectors) * whole_vectors;
+    const int64_t enough = ceil_divide(kRepeatedColumns, period * whole_lines) * whole_lines;
     return std::min(enough, layout.outer);
   }
 };

@@ -191,7 +191,7 @@ ChannelTotals<K> sum_columns(const Layout& layout, const std::vector<Lane>& lane
       channel_sums.assign(K * unit.channels, 0);
       tiles.for_each_block(unit, [&](const Tiles::Unit& block) {
         column_sums.clear(unit.channels * layout.inner);
-        tiles.for_each_run(block, outputs, [&](const auto& run, int64_t column) {
+        tiles.for_each_summed_run(block, outputs, [&](const auto& run, int64_t column) {
           body(run, [add = column_sums.adder(), channel_at, column](
                         int64_t i, const auto& element) MPELU_ALWAYS_INLINE {
             add(column + i,

@@ -51,6 +51,8 @@ constexpr int64_t kBlockRows = 64;
 constexpr int64_t kTileElements = 65536;
 /// Rows of few columns are repeated to so many, by whole lines of memory where possible.
 constexpr int64_t kRepeatedColumns = 256;
+static_assert(2 * kRepeatedColumns <= kUncutColumns);  // a row that is repeated is one tile's
+static_assert(kUncutColumns <= kWideTileColumns);      // for which columns have room
 /// Columns load their parameters, and load and store their sums, once for so many rows.
 constexpr int kRowsAtATime = 4;
 

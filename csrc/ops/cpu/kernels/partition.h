@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ops/cpu/kernels/memory.h"
 #include "ops/cpu/kernels/span.h"
 #include "ops/layout.h"
 
@@ -55,52 +56,6 @@ static_assert(2 * kRepeatedColumns <= kUncutColumns);  // a row that is repeated
 static_assert(kUncutColumns <= kWideTileColumns);      // for which columns have room
 /// Columns load their parameters, and load and store their sums, once for so many rows.
 constexpr int kRowsAtATime = 4;
-
-/// An output of at least so many bytes is written past the caches. Smaller ones are likely to be
-/// read again while a cache has them.
-constexpr int64_t kStreamedBytes = int64_t{16} << 20;
-
-/// Of a view, the bytes of the tensor.
-inline int64_t tensor_bytes(const Layout& layout, int64_t item_size) {
-  return (layout.numel() + layout.outer * layout.skipped) * item_size;
-}
-
-inline bool is_large(const Layout& layout, int64_t item_size) {
-  return tensor_bytes(layout, item_size) >= kStreamedBytes;
-}
-
-/// A tensor of so many bytes is taken to be in no cache.
-constexpr int64_t kFarBytes = int64_t{32} << 20;
-
-/// How far to prefetch, in the order in which a tensor is gone through: further than the hardware
-/// does, which stops where a row ends, and so near that the first-level cache has still got what
-/// was fetched when its turn comes.
-constexpr int64_t kPrefetchBytes = 4096;
-
-/// From the caches of the next levels, and from the memory, it takes longer.
-struct Prefetching {
-  Prefetching(const Layout& layout, int64_t item_size)
-      : far(tensor_bytes(layout, item_size) >= kFarBytes),
-        distance(kPrefetchBytes / item_size * (is_large(layout, item_size) ? 2 : 1) *
-                 (far ? 2 : 1)) {}
-
-  bool far;
-  int64_t distance;  // in elements
-};
-
-/// Where a pass over a tensor puts its outputs.
-enum class Outputs { kInMemory, kInCache, kPastCaches };
-
-template <typename scalar_t>
-Outputs outputs_for(const scalar_t* output, const scalar_t* input, const Layout& layout) {
-  return is_large(layout, sizeof(scalar_t)) && output != input ? Outputs::kPastCaches
-                                                               : Outputs::kInMemory;
-}
-
-/// For spans that prefetch so many elements ahead.
-inline Access access_for(Outputs outputs, int64_t ahead, bool far) {
-  return {ahead, outputs == Outputs::kInCache ? 0 : ahead, far, outputs == Outputs::kPastCaches};
-}
 
 /// Calls work(for_each_unit) on as many threads as there is work for; there for_each_unit(body)
 /// calls body(unit) for the thread's share of the partition's units, which follow one another.
@@ -271,16 +226,13 @@ struct Tiles {
   /// and likes that best.
   template <typename Body>
   void for_each_run(const Unit& unit, Outputs outputs, const Body& body) const {
-    if (is_large(layout, item_size)) {
-      if (outputs == Outputs::kInMemory) {
-        for_each_run_of<1>(unit, outputs, body);
-      } else {
-        for_each_run_of_most<kRowsAtATime>(unit, outputs, body);
-      }
-    } else if (stride() * item_size % kPageBytes == 0) {
+    const bool large = is_large(layout, item_size);
+    if (large && outputs == Outputs::kInMemory) {
+      for_each_run_of<1>(unit, outputs, body);
+    } else if (!large && stride() * item_size % kPageBytes == 0) {
       for_each_run_of<kRowsAtATime / 2>(unit, outputs, body);
     } else {
-      for_each_run_of<kRowsAtATime>(unit, outputs, body);
+      for_each_run_of_most<kRowsAtATime>(unit, outputs, body);
     }
   }
 

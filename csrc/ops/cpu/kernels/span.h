@@ -322,7 +322,7 @@ MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scal
                                     y[r].vectors[v] = second(y[r].vectors[v], channels...);
                                   });
         if (!stream) {
-          output.prefetch(i + run.access.output_prefetch_distance, P::kSize);
+          output.prefetch(ahead, P::kSize);
         }
         output.store(y, i, valid, stream);
       });
@@ -357,7 +357,7 @@ MPELU_ALWAYS_INLINE inline void relay_span(const Run<R>& run, const Rows<R, scal
               g[r].vectors[v] = first(g[r].vectors[v], x[r].vectors[v], count, channels...);
             });
         if (!stream) {
-          output.prefetch(i + run.access.output_prefetch_distance, P::kSize);
+          output.prefetch(ahead, P::kSize);
         }
         output.store(y, i, valid, stream);
         results.store(g, i, valid, /*stream=*/false);

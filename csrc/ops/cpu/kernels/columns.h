@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <vector>
 
 #include "ops/cpu/kernels/partition.h"
@@ -16,7 +17,8 @@ inline namespace CPU_CAPABILITY {
 /// What the last pack of a row reads past its columns.
 constexpr int64_t kColumnsBeyond = 64;
 /// From one number of a column to its next, which is to be in another line of the cache.
-constexpr int64_t kColumnStride = kWideTileColumns + kColumnsBeyond;
+template <typename T>
+constexpr int64_t kColumnStride = wide_tile_columns(sizeof(T)) + kColumnsBeyond;
 
 /// The parameters of the columns.
 template <typename Lane>
@@ -36,7 +38,7 @@ class ColumnLanes {
     return [numbers = numbers_.data()](int64_t i) MPELU_ALWAYS_INLINE {
       std::array<V, kFields<Lane>> fields;
       for (size_t number = 0; number < fields.size(); ++number) {
-        fields[number] = V::loadu(numbers + number * kColumnStride + i);
+        fields[number] = V::loadu(numbers + number * kColumnStride<T> + i);
       }
       return Lane::channel(fields);
     };
@@ -48,18 +50,22 @@ class ColumnLanes {
     channels_ = channels;
     const int64_t columns = channels * inner_;
     const auto circle = static_cast<int64_t>(lanes_.size());
-    const int64_t different = std::min(channels, circle);
-    for (int64_t i = 0; i < different; ++i) {
-      write(lanes_[(first + i) % circle].fields(), i * inner_, inner_);
+    const int64_t period = std::min(channels, circle) * inner_;
+    auto lane = lanes_.begin() + first % circle;
+    for (int64_t column = 0; column < period; column += inner_) {
+      write(lane->fields(), column, inner_);
+      if (++lane == lanes_.end()) {
+        lane = lanes_.begin();
+      }
     }
-    repeat(different * inner_, columns);
+    repeat(period, columns);
     write({}, columns, kColumnsBeyond);
   }
 
   /// Fills the columns from the period-th on with those before, over and over again.
   void repeat(int64_t period, int64_t columns) {
     for (size_t number = 0; number < kFields<Lane>; ++number) {
-      T* const numbers = numbers_.data() + number * kColumnStride;
+      T* const numbers = numbers_.data() + number * kColumnStride<T>;
       for (int64_t done = period; done < columns; done *= 2) {
         std::copy_n(numbers, std::min(done, columns - done), numbers + done);
       }
@@ -71,7 +77,7 @@ class ColumnLanes {
     for (size_t number = 0; number < fields.size(); ++number) {
       const V vector(fields[number]);
       for (int64_t i = 0; i < count; i += V::size()) {
-        vector.store(numbers_.data() + number * kColumnStride + column + i);
+        vector.store(numbers_.data() + number * kColumnStride<T> + column + i);
       }
     }
   }
@@ -80,7 +86,7 @@ class ColumnLanes {
   int64_t inner_;
   int64_t first_ = -1;
   int64_t channels_ = 0;
-  alignas(V) std::array<T, kFields<Lane> * kColumnStride> numbers_;
+  alignas(V) std::array<T, kFields<Lane> * kColumnStride<T>> numbers_;
 };
 
 /// K sums that an element adds to, or a vector of them.
@@ -102,22 +108,22 @@ double sum_by_halves(const std::array<T, Count>& numbers) {
 }
 
 /// The sum of count numbers in double precision, in several sums side by side: one alone would wait
-/// for itself.
+/// for itself. The fewer than those that are left are not worth a conversion each.
 template <typename T>
 double sum_of(const T* numbers, int64_t count) {
   constexpr int64_t kSums = 8;
+  const int64_t whole = count / kSums * kSums;
+  const auto rest = static_cast<double>(std::accumulate(numbers + whole, numbers + count, T(0)));
+  if (whole == 0) {
+    return rest;
+  }
   std::array<double, kSums> sums{};
-  int64_t i = 0;
-  for (; i + kSums <= count; i += kSums) {
+  for (int64_t i = 0; i < whole; i += kSums) {
     for (int64_t j = 0; j < kSums; ++j) {
       sums[j] += static_cast<double>(numbers[i + j]);
     }
   }
-  double sum = i > 0 ? sum_by_halves(sums) : 0;
-  for (; i < count; ++i) {
-    sum += static_cast<double>(numbers[i]);
-  }
-  return sum;
+  return sum_by_halves(sums) + rest;
 }
 
 /// Sums of the columns' elements.
@@ -128,7 +134,7 @@ class ColumnSums {
  public:
   void clear(int64_t columns) {
     for (size_t k = 0; k < K; ++k) {
-      std::fill_n(sums_.data() + k * kColumnStride, columns + kColumnsBeyond, T(0));
+      std::fill_n(sums_.data() + k * kColumnStride<T>, columns + kColumnsBeyond, T(0));
     }
   }
 
@@ -137,11 +143,11 @@ class ColumnSums {
     return [data = sums_.data()](int64_t i, const auto& term) MPELU_ALWAYS_INLINE {
       SumArray<V, K> sums;
       for (size_t k = 0; k < K; ++k) {
-        sums[k] = V::loadu(data + k * kColumnStride + i);
+        sums[k] = V::loadu(data + k * kColumnStride<T> + i);
       }
       term(sums);
       for (size_t k = 0; k < K; ++k) {
-        sums[k].store(data + k * kColumnStride + i);
+        sums[k].store(data + k * kColumnStride<T> + i);
       }
     };
   }
@@ -149,7 +155,7 @@ class ColumnSums {
   /// Adds the sums of every channel's `inner` columns to totals: [K][channels].
   void add_to(double* totals, int64_t channels, int64_t inner) const {
     for (size_t k = 0; k < K; ++k) {
-      const T* const sums = sums_.data() + k * kColumnStride;
+      const T* const sums = sums_.data() + k * kColumnStride<T>;
       double* const of_channels = totals + k * channels;
       if (inner == 1) {
         for (int64_t c = 0; c < channels; ++c) {
@@ -164,7 +170,7 @@ class ColumnSums {
   }
 
  private:
-  alignas(V) std::array<T, K * kColumnStride> sums_;
+  alignas(V) std::array<T, K * kColumnStride<T>> sums_;
 };
 
 }  // namespace CPU_CAPABILITY

@@ -42,10 +42,17 @@ constexpr int64_t kTileColumns = 512;
 /// Rows of no more columns than this are not cut: they lie one after another in memory.
 constexpr int64_t kUncutColumns = 1024;
 /// Tiles of large tensors have so many columns, and more where kWideTiles of them would lie side by
-/// side, up to kWideTileColumns: short pieces that lie apart cost more in memory than what belongs
-/// to the columns does in the next cache.
+/// side, up to kWideTileBytes of one number for each: short pieces that lie apart cost more in
+/// memory than what belongs to the columns does in the next cache.
 constexpr int64_t kWideTiles = 16;
-constexpr int64_t kWideTileColumns = 2048;
+constexpr int64_t kWideTileBytes = 16384;
+/// Where the elements have so many bytes. Their columns' numbers have as many, or a float's.
+constexpr int64_t wide_tile_columns(int64_t item_size) {
+  return kWideTileBytes / std::max<int64_t>(item_size, sizeof(float));
+}
+/// What of a wide tile is gone through at a time: less than the first-level cache has, so that what
+/// is prefetched, the part that comes next, is still there when its turn comes.
+constexpr int64_t kPartBytes = 8192;
 /// Rows of a tile that go into its columns' sums before those are added to the channels'.
 constexpr int64_t kBlockRows = 64;
 /// A tile has more rows than that where it has fewer elements than this.
@@ -53,7 +60,7 @@ constexpr int64_t kTileElements = 65536;
 /// Rows of few columns are repeated to so many, by whole lines of memory where possible.
 constexpr int64_t kRepeatedColumns = 256;
 static_assert(2 * kRepeatedColumns <= kUncutColumns);  // a row that is repeated is one tile's
-static_assert(kUncutColumns <= kWideTileColumns);      // for which columns have room
+static_assert(kUncutColumns <= wide_tile_columns(sizeof(double)));  // columns have room for it
 /// Columns load their parameters, and load and store their sums, once for so many rows.
 constexpr int kRowsAtATime = 4;
 
@@ -221,15 +228,14 @@ struct Tiles {
   }
 
   /// Calls body(run, column) for the rows of a tile, some at a time. A run begins at that column of
-  /// the tile. Rows that lie whole pages apart have the same places in the first-level cache, which
-  /// are few. What is large and written in place goes row by row: the memory alone sets its pace,
+  /// the tile. What is large and written in place goes row by row: the memory alone sets its pace,
   /// and likes that best.
   template <typename Body>
   void for_each_run(const Unit& unit, Outputs outputs, const Body& body) const {
     const bool large = is_large(layout, item_size);
     if (large && outputs == Outputs::kInMemory) {
       for_each_run_of<1>(unit, outputs, body);
-    } else if (!large && stride() * item_size % kPageBytes == 0) {
+    } else if (!large && are_whole_pages_apart()) {
       for_each_run_of<kRowsAtATime / 2>(unit, outputs, body);
     } else {
       for_each_run_of_most<kRowsAtATime>(unit, outputs, body);
@@ -269,6 +275,9 @@ struct Tiles {
 
   int64_t stride() const { return columns + layout.skipped; }
 
+  /// Such rows have the same places in the first-level cache, which are few.
+  bool are_whole_pages_apart() const { return stride() * item_size % kPageBytes == 0; }
+
   /// The same with R rows at a time, or with half as many, and so on, as long as a store is half a
   /// line and two of a large tensor's R rows lie whole pages apart. Where halves of such lines are
   /// streamed in turns, it takes up to five times as long (Zen 3, AVX2).
@@ -291,12 +300,11 @@ struct Tiles {
                                      is_large(layout, item_size));
     // The tensor may end within its last row, which then goes alone.
     const int64_t end = R == 1 ? unit.row_end : std::min(unit.row_end, layout.numel() / columns);
-    const int64_t apart = R == 1 ? 1 : rows_apart();
-    const Access access = access_of(R, apart, outputs);
+    const Steps steps = steps_of(R, outputs);
     Unit rest = unit;
-    for (; rest.row_begin + R * apart <= end; rest.row_begin += R * apart) {
-      for (int64_t i = 0; i < apart; ++i) {
-        call_with_rows<R>(unit, rest.row_begin + i, apart, access, body);
+    for (; rest.row_begin + R * steps.apart <= end; rest.row_begin += R * steps.apart) {
+      for (int64_t i = 0; i < steps.apart; ++i) {
+        call_with_rows<R>(unit, rest.row_begin + i, steps, body);
       }
     }
     if constexpr (R > 1) {
@@ -311,30 +319,51 @@ struct Tiles {
     return line / std::gcd(stride(), line);
   }
 
+  /// How a tile goes through several rows at a time.
+  struct Steps {
+    int64_t apart;  // rows, from one of them to the next
+    int64_t below;  // elements, to those of the same columns that are prefetched
+    int64_t part;   // columns
+    Outputs outputs;
+  };
+
+  Steps steps_of(int64_t rows, Outputs outputs) const {
+    const int64_t tile = width * layout.inner;
+    const int64_t part = kPartBytes / (rows * item_size);
+    const bool by_parts = tile > std::max(2 * part, kUncutColumns) && !are_whole_pages_apart();
+    const int64_t apart = rows == 1 ? 1 : rows_apart();
+    const int64_t next = apart == 1 ? rows : 1;
+    return {apart, ceil_divide(prefetching.distance, rows * tile) * next * stride(),
+            by_parts ? part : columns + alignment, outputs};
+  }
+
+  /// Each part prefetches the next, and the last what is below.
   template <int R, typename Body>
-  void call_with_rows(const Unit& unit, int64_t row, int64_t apart, const Access& access,
-                      const Body& body) const {
+  void call_with_rows(const Unit& unit, int64_t row, const Steps& steps, const Body& body) const {
     const int64_t start = row * stride();
     const int64_t first = unit.channel * layout.inner;
     const int64_t begin = border(start, first);
-    const int64_t end = border(start, std::min(first + width * layout.inner, columns));
     // The tensor may end within its last row.
-    const int64_t size = std::min(end, layout.numel() - row * columns) - begin;
-    body(Run<R>{start + begin, apart * stride(), size, access}, begin - first);
-  }
-
-  /// For so many rows at a time: ahead are those below in the same columns.
-  Access access_of(int64_t rows, int64_t apart, Outputs outputs) const {
-    const int64_t runs = ceil_divide(prefetching.distance, rows * width * layout.inner);
-    const int64_t next = apart == 1 ? rows : 1;
-    return access_for(outputs, runs * next * stride(), prefetching.far);
+    const int64_t end = std::min(border(start, std::min(first + width * layout.inner, columns)),
+                                 layout.numel() - row * columns);
+    for (int64_t at = begin, to; at < end; at = to) {
+      to = std::min(line_before(start, at + steps.part), end);
+      const int64_t ahead = to < end ? steps.part : steps.below - (at - begin);
+      body(Run<R>{start + at, steps.apart * stride(), to - at,
+                  access_for(steps.outputs, ahead, prefetching.far)},
+           at - first);
+    }
   }
 
   /// Where a tile that ends at this column does so in a row of the tensor that starts here.
   int64_t border(int64_t start, int64_t column) const {
     const bool is_edge = column == 0 || column == columns;
-    const int64_t next_line = ((start + column + alignment - 1) & -alignment) - start;
-    return is_edge ? column : std::min(next_line, columns);
+    return is_edge ? column : std::min(line_before(start, column + alignment - 1), columns);
+  }
+
+  /// The last column up to this one that begins a line of such a row.
+  int64_t line_before(int64_t start, int64_t column) const {
+    return ((start + column) & -alignment) - start;
   }
 
   /// All of about one width, for threads to share.
@@ -342,9 +371,10 @@ struct Tiles {
     if (is_uncut()) {
       return channels;
     }
-    const int64_t most = is_large(layout, item_size)
-                             ? std::clamp(columns / kWideTiles, kUncutColumns, kWideTileColumns)
-                             : kTileColumns;
+    const int64_t most =
+        is_large(layout, item_size)
+            ? std::clamp(columns / kWideTiles, kUncutColumns, wide_tile_columns(item_size))
+            : kTileColumns;
     const int64_t widest = std::clamp<int64_t>(most / layout.inner - overhang, 1, channels);
     return ceil_divide(channels, ceil_divide(channels, widest));
   }

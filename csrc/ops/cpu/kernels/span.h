@@ -171,12 +171,16 @@ MPELU_ALWAYS_INLINE inline void for_each_pack(int64_t first, int64_t count, bool
   } while (part > 0);
 }
 
-/// Calls step(r, v, valid, channels...) for vector v of the pack at element i of each row.
+/// Calls step(r, v, valid, channels...) for vector v of the pack at element i of each row, unless
+/// none of its elements is valid.
 template <int R, typename P, typename Visit, typename Step>
 MPELU_ALWAYS_INLINE inline void for_each_vector(int64_t i, int64_t valid, const Visit& visit,
                                                 const Step& step) {
   for (int v = 0; v < P::kVectors; ++v) {
     const int64_t first = v * P::V::size();
+    if (first >= valid) {
+      return;
+    }
     visit(i + first, [&](auto&&... channels) MPELU_ALWAYS_INLINE {
       for (int r = 0; r < R; ++r) {
         step(r, v, valid - first, channels...);

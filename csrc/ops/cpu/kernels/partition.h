@@ -333,8 +333,9 @@ struct Tiles {
     const bool by_parts = tile > std::max(2 * part, kUncutColumns) && !are_whole_pages_apart();
     const int64_t apart = rows == 1 ? 1 : rows_apart();
     const int64_t next = apart == 1 ? rows : 1;
+    const int64_t whole = columns + alignment;  // for a border may lie so much nearer
     return {apart, ceil_divide(prefetching.distance, rows * tile) * next * stride(),
-            by_parts ? part : columns + alignment, outputs};
+            by_parts ? part : whole, outputs};
   }
 
   /// Each part prefetches the next, and the last what is below.
